@@ -1,0 +1,36 @@
+"""Time as int64 nanoseconds, half-open windows, and clocks that say how they came about."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+
+ClockKind = Literal["measured", "nominal", "unknown"]
+
+NS_PER_S = 1_000_000_000
+
+
+def nominal_timestamps_ns(count: int, rate_hz: float | Fraction) -> Array:
+    """Return `count` times of a perfectly regular clock, (count,) int64 from 0.
+
+    Row i is at floor(i / rate) computed in exact integers, so that no rounding error accumulates.
+    """
+    rate = Fraction(rate_hz).limit_denominator(1_000_000)
+    if rate <= 0:
+        raise ValueError(f"rate_hz: must be positive, got {rate_hz}")
+    step = NS_PER_S * rate.denominator
+    if count * step < 2**62:
+        return (np.arange(count, dtype=np.int64) * step) // rate.numerator
+    return np.array([(i * step) // rate.numerator for i in range(count)], dtype=np.int64)
+
+
+def median_rate_hz(timestamps_ns: Array) -> float | None:
+    """Return 1 / median step of a clock, None for fewer than two rows or a clock that stands still."""
+    if len(timestamps_ns) < 2:
+        return None
+    step_ns = float(np.median(np.diff(timestamps_ns)))
+    return NS_PER_S / step_ns if step_ns > 0 else None

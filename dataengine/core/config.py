@@ -1,0 +1,98 @@
+"""Strict configuration: YAML into frozen pydantic models, where a misspelt key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dataengine.core.errors import ConfigError
+
+MAX_CONFIG_BYTES = 4 << 20
+
+
+class Config(BaseModel):
+    """Base of every configuration: unknown keys are refused, values never change, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key that stands twice."""
+
+
+def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        seen.add(key)
+    return dict(yaml.SafeLoader.construct_mapping(loader, node, deep=True))
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping; raise ConfigError that names the file and the line."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: a configuration must be smaller than {MAX_CONFIG_BYTES} bytes")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - derives from SafeLoader
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values, got {type(content).__name__}")
+    return content
+
+
+def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Return the keys that the model at `location` knows, following nested models as far as they can be seen."""
+    current: Any = model
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        annotation = field.annotation if field is not None else None
+        nested = [candidate for candidate in (annotation, *getattr(annotation, "__args__", ())) if hasattr(candidate, "model_fields")]
+        current = nested[0] if nested else None
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def parse_config(model: type[Model], content: Any, where: str) -> Model:
+    """Validate `content` as `model`; raise ConfigError that names the file, the key, and the nearest known key."""
+    try:
+        return model.model_validate_json(json.dumps(content))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise ConfigError(f"{where}: holds a value that is no plain text, number, list or mapping: {error}") from error
+        lines = []
+        for problem in error.errors():
+            location = problem["loc"]
+            key = ".".join(str(part) for part in location)
+            if problem["type"] == "extra_forbidden":
+                known = _known_keys(model, location[:-1])
+                close = get_close_matches(str(location[-1]), known, n=1)
+                hint = f", did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}" if known else ""
+                lines.append(f"{where}: unknown key {key!r}{hint}")
+            else:
+                lines.append(f"{where}: {key}: {problem['msg']}, got {problem['input']!r}"[:400])
+        raise ConfigError("\n".join(lines)) from None
+
+
+def read_config(model: type[Model], path: str | Path) -> Model:
+    """Read a YAML file as `model`."""
+    return parse_config(model, read_yaml(path), str(path))

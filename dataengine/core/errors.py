@@ -1,0 +1,89 @@
+"""The error tree, grouped by what the caller does next.
+
+Every message reads `where: what must hold, got what; what to do`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DataEngineError(Exception):
+    """Any error that is reported to a user in one sentence, without a traceback."""
+
+
+class UsageError(DataEngineError):
+    """The call or its configuration is wrong: change it and call again (exit code 2)."""
+
+
+class ConfigError(UsageError):
+    """A configuration file or value is not valid."""
+
+
+class UnknownName(UsageError):
+    """A name is not one of the known ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = get_close_matches(name, names, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {what} {name!r}: known: {', '.join(names) or 'none'}{hint}")
+        self.name = name
+        self.known = names
+
+
+class NothingRecognised(UsageError):
+    """A source holds no recording of any known format."""
+
+
+class BadRecording(DataEngineError):
+    """A recording cannot be read as what it claims to be: it is rejected, the others go on.
+
+    Args:
+        where: the place in the source (file, record, field).
+        expected: what must hold there.
+        found: what was found.
+        advice: what the owner of the recording can do.
+        check: slug of the check that failed.
+    """
+
+    def __init__(self, where: str, expected: str, found: str, advice: str = "", check: str = "unreadable") -> None:
+        text = f"{where}: expected {expected}, found {found}"
+        super().__init__(f"{text}; {advice}" if advice else text)
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.advice = advice
+        self.check = check
+
+    def __reduce__(self) -> tuple[type[BadRecording], tuple[str, str, str, str, str]]:
+        return BadRecording, (self.where, self.expected, self.found, self.advice, self.check)
+
+
+class StoreError(DataEngineError):
+    """A store cannot do what was asked."""
+
+
+class NotAStore(StoreError, UsageError):
+    """The address holds no store, or one of a format version that is not known."""
+
+
+class VersionNotFound(StoreError, UsageError):
+    """A version or tag does not exist in the store."""
+
+
+class EpisodeNotFound(StoreError, UsageError):
+    """An episode id is not in the version that was asked."""
+
+
+class AlreadyThere(StoreError):
+    """A put-if-absent found an object at its key: read it and decide again."""
+
+
+class CommitConflict(StoreError):
+    """Another writer changed the same dataset first: read it and commit again."""
+
+
+class CorruptStore(StoreError):
+    """Stored bytes are not what was written: restore the object from a copy."""

@@ -1,0 +1,26 @@
+"""A named thing that is wrong, with where it is and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding of a check; `check` is the slug named for the fault it finds (`frozen_frames`, `time_gaps`)."""
+
+    check: str
+    message: str
+    where: str = ""
+    severity: Severity = "warning"
+    expected: str = ""
+    found: str = ""
+    advice: str = ""
+    episode_id: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict for JSON."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""The bytes of a store: catalog, references, arrays, media, steps, shards."""

@@ -1,0 +1,3 @@
+"""The version of the package; the format's version stands in `schemas/`."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Versions of a store: log, diff, restore, removal, garbage collection, purge."""
