@@ -34,9 +34,10 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Raw pictures, (N, H, W) or (N, H, W, C), that the store encodes as video, or keeps exact where the column or config says so."""
+    """Raw pictures, (N, H, W) or (N, H, W, C): uint8 ones with 3 channels are encoded as video unless `exact` (depth, masks, tactile) or the config says otherwise."""
 
     pixels: Array
+    exact: bool = False
 
     def __post_init__(self) -> None:
         require(self.pixels.ndim in (3, 4), f"frames: must be (N, H, W) or (N, H, W, C), got {self.pixels.shape}")
@@ -83,10 +84,8 @@ class Rows:
 
     def __post_init__(self) -> None:
         for name, stamps in self.clocks.items():
-            require(
-                stamps.dtype == np.int64 and stamps.shape == (len(self.values),),
-                f"stream {self.stream!r}: clock {name!r} must be ({len(self.values)},) int64, got {stamps.shape} {stamps.dtype}",
-            )
+            if stamps.dtype != np.int64 or stamps.shape != (len(self.values),):  # no `require`: its message would be made for each of many rows
+                raise ValueError(f"stream {self.stream!r}: clock {name!r} must be ({len(self.values)},) int64, got {stamps.shape} {stamps.dtype}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
+from dataengine.sources import rlds
 
-READERS: dict[str, Reader] = {}
+READERS: dict[str, Reader] = {"rlds": rlds}
 
 
 def reader(name: str) -> Reader:

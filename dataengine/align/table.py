@@ -1,0 +1,98 @@
+"""Take streams that share one clock as the table they already are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dataengine.align.control import AlignInput, median_period_ns, require_plausible_span
+from dataengine.align.resample import NONE
+from dataengine.core.arrays import Array
+from dataengine.core.clock import NS_PER_S, ClockKind, nominal_timestamps_ns
+from dataengine.core.episode import EpisodeInfo
+from dataengine.core.problem import Problem
+from dataengine.core.trajectory import Trajectory
+
+
+def flags_of(problems: list[Problem]) -> tuple[str, ...]:
+    """Return the names of the checks that found something."""
+    return tuple(sorted({problem.check for problem in problems}))
+
+
+def order_of(name: str, times_ns: Array, problems: list[Problem]) -> Array | None:
+    """Return the rows of a clock in the order of time, equal times in recorded order; None where they are in order already."""
+    if len(times_ns) < 2:
+        return None
+    earlier, later = times_ns[:-1], times_ns[1:]
+    back = np.flatnonzero(later < earlier)
+    equal = int(np.count_nonzero(later == earlier))
+    if equal:
+        found = f"{equal} of {len(times_ns)}"
+        message = f"stream {name!r}: {found} rows have the time of the row before; lookups use the earlier row"
+        problems.append(Problem("duplicate_times", message, where=name, severity="info", expected="times that increase", found=found))
+    if not len(back):
+        return None
+    row = int(back[0]) + 1
+    found = f"a step of {int(times_ns[row]) - int(times_ns[row - 1])} ns at row {row}"
+    message = f"stream {name!r}: times must not step back, found {found} ({len(back)} in all); steps are made in the order of time"
+    problems.append(Problem("clock_not_monotonic", message, where=name, expected="times that do not step back", found=found))
+    return np.argsort(times_ns, kind="stable")
+
+
+def _tails(streams: Mapping[str, AlignInput], rows: int) -> list[Problem]:
+    return [
+        Problem("tail_longer", f"stream {name!r}: has {rows + 1} rows beside {rows}; its last row is no step", where=name, severity="info")
+        for name, stream in streams.items()
+        if len(stream) > rows
+    ]
+
+
+def table(info: EpisodeInfo, streams: Mapping[str, AlignInput], rows: int, problems: list[Problem]) -> Trajectory:
+    """Take streams that share one clock row by row: every value and dtype as it is.
+
+    Without times the clock is nominal where the episode's rate is known, else unknown: `t_ns` and `rate_hz` are then None. A clock that steps back
+    is put in order, all columns alike. `problems` gains what was noticed.
+    """
+    problems += _tails({name: stream for name, stream in streams.items() if len(stream)}, rows)
+    filled = next(((name, stream) for name, stream in streams.items() if len(stream)), None)
+    t_ns = None if filled is None or filled[1].timestamps_ns is None or info.clock == "unknown" else filled[1].timestamps_ns[:rows]
+    clock: ClockKind = info.clock
+    if t_ns is None:
+        clock = "nominal" if info.clock == "nominal" and info.rate_hz else "unknown"
+        if clock == "nominal" and info.rate_hz:
+            t_ns = nominal_timestamps_ns(rows, info.rate_hz)
+    order = None if filled is None or t_ns is None else order_of(filled[0], t_ns, problems)
+    if order is not None and t_ns is not None:
+        t_ns = t_ns[order]
+    if filled is not None and t_ns is not None:
+        require_plausible_span(filled[0], t_ns)
+    rate_hz = None if clock == "unknown" else info.rate_hz
+    if rate_hz is None and t_ns is not None:
+        period_ns = median_period_ns(t_ns)
+        rate_hz = NS_PER_S / period_ns if period_ns else None
+
+    everywhere, nowhere = np.ones(rows, dtype=bool), np.zeros(rows, dtype=bool)
+    all_rows = np.arange(rows, dtype=np.int64) if order is None else order
+    none = np.full(rows, NONE, dtype=np.int64)
+    columns: dict[str, Array] = {}
+    valid: dict[str, Array] = {}
+    sampled_ns: dict[str, Array] = {}
+    frames: dict[str, Array] = {}
+    for name, stream in streams.items():
+        if not stream.column.steps:
+            continue
+        there = nowhere if not len(stream) else everywhere
+        if len(stream) and stream.present is not None:
+            there = stream.present[:rows] if order is None else stream.present[:rows][order]
+        valid[name] = there
+        if t_ns is not None:
+            sampled_ns[name] = t_ns if there is everywhere else np.where(there, t_ns, NONE)
+        if isinstance(stream.values, int):
+            frames[name] = all_rows if there is everywhere else np.where(there, all_rows, none)
+        elif not len(stream):
+            columns[name] = np.zeros((rows, *stream.values.shape[1:]), dtype=stream.values.dtype)
+        else:
+            columns[name] = stream.values[:rows] if order is None else stream.values[:rows][order]
+    specs = {name: stream.column for name, stream in streams.items() if stream.column.steps}
+    return Trajectory(t_ns, columns, specs, valid, sampled_ns, frames, clock, rate_hz, rows, flags_of(problems))

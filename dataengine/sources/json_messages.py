@@ -1,0 +1,180 @@
+"""JSON messages, with a JSON Schema or without: the numbers in them by path."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dataengine.core.clock import NS_PER_S
+from dataengine.core.stream import Buffer
+from dataengine.sources.message_fields import MAX_ELEMENTS, MAX_LEAVES, MAX_SCHEMA_BYTES, Decoded, Fact, MessageSchema, SchemaProblem, parts_by_shape
+
+# Parsed JSON takes many times its text: a larger message is kept as payload only.
+MAX_TEXT_BYTES = 4 << 20
+MAX_DEPTH = 12
+
+_DTYPES = {"integer": "int64", "number": "float64", "boolean": "bool"}
+_STAMPS = ("header.stamp", "stamp", "timestamp")
+
+
+def _resolved(node: Any, root: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
+    """Follow references inside the schema, and an `anyOf` of one type and null."""
+    for _ in range(MAX_DEPTH - depth):
+        if not isinstance(node, Mapping):
+            return {}
+        reference = node.get("$ref")
+        options = node.get("anyOf") or node.get("oneOf")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            target: Any = root
+            for part in reference[2:].split("/"):
+                target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+            node = target
+        elif isinstance(options, list) and node.get("type") is None:
+            left = [option for option in options if not (isinstance(option, Mapping) and option.get("type") == "null")]
+            node = left[0] if len(left) == 1 else {}
+        else:
+            return node
+    return {}
+
+
+def _type(node: Mapping[str, Any]) -> str | None:
+    found = node.get("type")
+    names = [name for name in found if name != "null"] if isinstance(found, list) else [found]
+    return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+
+def schema_dtypes(schema: Mapping[str, Any]) -> dict[str, str]:
+    """Return the numpy dtype of each numeric field that a JSON Schema declares, by path; an array's is that of its items."""
+    found: dict[str, str] = {}
+
+    def visit(node: Any, path: str, depth: int) -> None:
+        if depth > MAX_DEPTH or len(found) >= MAX_LEAVES:
+            return
+        node = _resolved(node, schema, depth)
+        properties = node.get("properties")
+        if isinstance(properties, Mapping):
+            for name, inner in properties.items():
+                visit(inner, f"{path}.{name}" if path else str(name), depth + 1)
+            return
+        kind = _type(node)
+        if kind == "array":
+            items = node.get("items")
+            if isinstance(items, list):  # a tuple: one schema an entry
+                kinds = {_type(_resolved(item, schema, depth + 1)) for item in items}
+                kind = kinds.pop() if len(kinds) == 1 else "number" if kinds <= {"integer", "number"} else None
+            else:
+                kind = _type(_resolved(items if items is not None else next(iter(node.get("prefixItems") or ()), None), schema, depth + 1))
+        if kind in _DTYPES and path:
+            found[path] = _DTYPES[kind]
+
+    visit(schema, "", 0)
+    return found
+
+
+def _fits(value: Any, dtype: str) -> bool:
+    if dtype == "bool":
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if dtype == "int64":
+        return (isinstance(value, int) or (math.isfinite(value) and value == int(value))) and -(2**63) <= value < 2**63
+    return not isinstance(value, int) or abs(value) < 2**1023
+
+
+def _seconds_ns(value: Mapping[str, Any]) -> int | None:
+    """Return {"sec", "nsec"} as ns, the form that Foxglove and ROS bridges give times in."""
+    seconds, nanos = value.get("sec", value.get("secs")), value.get("nsec", value.get("nanosec", value.get("nsecs")))
+    if len(value) != 2 or type(seconds) is not int or type(nanos) is not int or not 0 <= nanos < NS_PER_S or not -(2**31) <= seconds < 2**33:
+        return None
+    return seconds * NS_PER_S + nanos
+
+
+class JsonDecoder:
+    """Decoder of JSON messages of one topic.
+
+    With a schema, the fields it declares keep its types; a field that it does not declare, or any without a schema, is float64 (bool stays bool).
+    Numbers and flat arrays of numbers become columns; texts, nulls and arrays of objects stay in the payload.
+
+    Raises:
+        SchemaProblem: the schema is not JSON.
+    """
+
+    def __init__(self, schema: MessageSchema | None) -> None:
+        self.facts: dict[str, Fact] = {}
+        self._dtypes: dict[str, str] = {}
+        self._stamp_path: str | None = None
+        self._started = False
+        if schema is not None and schema.encoding == "jsonschema" and schema.data.strip():
+            if len(schema.data) > MAX_SCHEMA_BYTES:
+                raise SchemaProblem(f"a schema of {len(schema.data)} bytes is too large")
+            try:
+                parsed = json.loads(schema.data)
+            except (ValueError, RecursionError) as error:
+                raise SchemaProblem(f"the schema is not JSON: {error}") from None
+            if isinstance(parsed, Mapping):
+                self._dtypes = schema_dtypes(parsed)
+
+    def _leaf(self, path: str, value: Any, into: dict[str, Any]) -> None:
+        """Note a number, or a flat list of numbers, under its path when it fits the field's dtype."""
+        first = value[0] if isinstance(value, list) and value else value
+        if not isinstance(first, int | float):
+            return
+        known = self.facts.get(path)
+        if known is None:
+            if len(self.facts) >= MAX_LEAVES:
+                return
+            known = Fact(self._dtypes.get(path) or ("bool" if isinstance(first, bool) else "float64"))
+        if isinstance(value, list):
+            if len(value) > MAX_ELEMENTS or not all(_fits(entry, known.dtype) for entry in value):
+                return
+        elif not _fits(value, known.dtype):
+            return
+        self.facts[path] = known
+        into[path] = value
+
+    def _walk(self, value: Any, path: str, depth: int, into: dict[str, Any]) -> None:
+        if isinstance(value, dict):
+            time_ns = _seconds_ns(value) if path else None
+            if time_ns is not None:
+                self.facts.setdefault(path, Fact("int64", unit="ns", time=True))
+                into[path] = time_ns
+            elif depth < MAX_DEPTH:
+                for name, inner in value.items():
+                    self._walk(inner, f"{path}.{name}" if path else name, depth + 1, into)
+        elif path:
+            self._leaf(path, value, into)
+
+    def decode(self, payloads: Sequence[Buffer]) -> Decoded:
+        """Return the numbers of a batch of messages."""
+        out = Decoded(len(payloads))
+        rows: dict[str, tuple[list[int], list[Any]]] = {}
+        stamps = np.zeros(len(payloads), dtype=np.int64)
+        for row, payload in enumerate(payloads):
+            if len(payload) > MAX_TEXT_BYTES:
+                out.failed[row] = f"a JSON message of {len(payload)} bytes is not taken apart"
+                continue
+            try:
+                message = json.loads(bytes(payload))
+            except (ValueError, RecursionError) as error:
+                out.failed[row] = f"not JSON: {error}"
+                continue
+            found: dict[str, Any] = {}
+            self._walk(message, "", 0, found)
+            if not self._started:  # the first message says which field is the stamp
+                self._started = True
+                self._stamp_path = next((path for path in _STAMPS if path in found and self.facts[path].time), None)
+            if self._stamp_path is not None and self._stamp_path in found:
+                stamps[row] = found.pop(self._stamp_path)
+            for path, value in found.items():
+                into = rows.setdefault(path, ([], []))
+                into[0].append(row)
+                into[1].append(value)
+        if self._stamp_path is not None:
+            out.stamp_ns = stamps
+        for path, (at, values) in rows.items():
+            out.numbers[path] = parts_by_shape(at, values, self.facts[path].dtype)
+        return out

@@ -1,0 +1,80 @@
+"""Names of streams: from topics and fields, from a description where it maps them, never the same for two things."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dataengine.core.digest import digest_bytes
+from dataengine.core.errors import ConfigError
+
+MAX_NAME = 160
+
+_OUTSIDE = re.compile(r"[^A-Za-z0-9_-]+")
+# Last parts of a topic that say that it is a picture, not whose.
+_PICTURE_PARTS = frozenset(
+    [
+        "compressed",
+        "compressedDepth",
+        "image",
+        "image_raw",
+        "image_color",
+        "image_mono",
+        "image_rect",
+        "image_rect_color",
+        "image_rect_raw",
+        "raw",
+        "rgb",
+        "color",
+    ]
+)
+
+
+def topic_name(topic: str) -> str:
+    """Return the stream name of a topic: "/camera/front/info" gives "camera.front.info"; characters outside [A-Za-z0-9_-] become "_"."""
+    parts = [_OUTSIDE.sub("_", part) for part in topic.split("/") if part]
+    return ".".join(parts) or "topic"
+
+
+def camera_name(topic: str) -> str:
+    """Return the camera that a picture topic shows: "/camera/front/image_raw/compressed" gives "camera_front"; the whole topic where nothing is left."""
+    parts = topic_name(topic).split(".")
+    kept = list(parts)
+    while kept and kept[-1] in _PICTURE_PARTS:
+        kept.pop()
+    return "_".join(kept or parts)
+
+
+class StreamNames:
+    """Hands out the names of one episode's streams.
+
+    The first owner of a name gets it; another that wants the same gets it with a digest of itself behind it. `targets` maps what a description names
+    ("/joint_states:position", or a picture topic alone) to the name that it shall have ("observation.state").
+    """
+
+    def __init__(self, targets: Mapping[str, str] | None = None) -> None:
+        self.targets = dict(targets or {})
+        self.used: set[str] = set()
+        self._owner: dict[str, str] = dict.fromkeys(self.targets.values(), "")
+
+    def take(self, wanted: str, owner: str) -> str:
+        """Return a name for `owner`, `wanted` itself where it is free; the same owner gets the same name."""
+        if owner in self.targets:
+            self.used.add(owner)
+            return self.targets[owner]
+        name = wanted if len(wanted) <= MAX_NAME else f"{wanted[:MAX_NAME]}-{digest_bytes(owner.encode())[:8]}"
+        if self._owner.setdefault(name, owner) != owner:
+            name = f"{name}-{digest_bytes(owner.encode())[:8]}"
+            self._owner[name] = owner
+        return name
+
+
+def stream_targets(description: Mapping[str, object]) -> dict[str, str]:
+    """Return {"topic:field": stream} of a description's `streams`, {stream: "topic:field"}; raise ConfigError where it is not that."""
+    given = description.get("streams", {})
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) and isinstance(source, str) for name, source in given.items()):
+        raise ConfigError(f"streams: must map stream names to 'topic:field' (or a picture topic), got {given!r}"[:300])
+    sources = list(given.values())
+    if len(set(sources)) != len(sources):
+        raise ConfigError("streams: one 'topic:field' stands under two names; give each its own")
+    return {source: name for name, source in given.items()}

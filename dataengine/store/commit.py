@@ -1,0 +1,391 @@
+"""The committer of a job: what units landed becomes facts, each episode once, in an order that does not depend on who was faster."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from dataengine.core.column import Column
+from dataengine.core.errors import AlreadyThere, StoreError
+from dataengine.core.objects import Objects
+from dataengine.core.problem import Problem
+from dataengine.schema.column_json import features_columns
+from dataengine.store import layout
+from dataengine.store.catalog import Catalog, Change, KnownIds, Row
+from dataengine.store.jobs import read_job
+from dataengine.store.landing import Outcome, Reading, features_conflict, problem_of, reject_row
+from dataengine.store.refs import Version, latest_version, put_version, read_json, read_version, version_numbers
+
+COMPACT_ABOVE_FILES = 50
+
+
+@dataclass
+class Tally:
+    """What a job has done so far; found = landed + skipped + rejected."""
+
+    landed: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    steps: int = 0
+    bytes: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+    datasets: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add_to(self, dataset: str, **counts: int) -> None:
+        """Add to a dataset's own counts."""
+        own = self.datasets.setdefault(dataset, {"landed": 0, "skipped": 0, "rejected": 0, "steps": 0})
+        for key, count in counts.items():
+            own[key] += count
+
+    @property
+    def found(self) -> int:
+        """Return how many recordings were found."""
+        return self.landed + self.skipped + self.rejected
+
+
+@dataclass
+class _Decision:
+    """What one look at the table makes of the outcomes that wait."""
+
+    change: Change
+    tally: Tally
+    relied: dict[str, int]
+
+
+def dataset_columns(objects: Objects, digests: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Column]]:
+    """Return the columns of each dataset: all those of its feature documents, named by digest."""
+    found: dict[str, dict[str, Column]] = {}
+    for dataset, names in digests.items():
+        columns = found.setdefault(dataset, {})
+        for name in sorted(names):
+            key = layout.features_key(dataset, name)
+            for column_name, column in features_columns(read_json(objects, key), key).items():
+                columns.setdefault(column_name, column)
+    return found
+
+
+def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]) -> dict[str, set[str]]:
+    """Return the digests of the feature documents that the episodes of each dataset name."""
+    names = sorted(set(datasets))
+    frame = catalog.scan(table=table).filter((pl.col("kind") == "episode") & pl.col("dataset").is_in(names)).select("dataset", "features").unique().collect()
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for dataset, digest in frame.iter_rows():
+        found[dataset].add(digest)
+    return found
+
+
+class Committer:
+    """Commits the outcomes of one job to a store's catalog."""
+
+    def __init__(self, objects: Objects, job: str, command: str, config_digest: str) -> None:
+        self.objects, self.job, self.command, self.config_digest = objects, job, command, config_digest
+        self.catalog = Catalog(objects)
+        self.tally = Tally()
+        self.number = 0
+        self.datasets: set[str] = set()
+        self.relied: dict[str, int] = {}
+        self._waiting: list[Outcome] = []
+        self._ids: dict[str, KnownIds] = {}
+        self._documents: set[str] = set()
+        self._columns: dict[str, dict[str, Column]] = {}
+        self.last_commit = time.monotonic()
+        self.waiting_bytes = 0
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes, in the order of the plan."""
+        for outcome in outcomes:
+            self._waiting.append(outcome)
+            self.waiting_bytes += sum(int(row["bytes"]) for row in outcome.episodes)
+
+    def rely(self, job: str, job_commit: int) -> None:
+        """Note that this job left something out because another job's commit holds it already."""
+        self.relied[job] = max(self.relied.get(job, 0), job_commit)
+
+    def flush(self) -> None:
+        """Commit what waits, in one commit."""
+        if not self._waiting:
+            return
+        outcomes, self._waiting, self.waiting_bytes = self._waiting, [], 0
+        self._require_payload(outcomes)
+        self._put_documents(outcomes)
+        datasets = {str(outcome.source["dataset"]) for outcome in outcomes}
+        last: list[_Decision] = []
+
+        def decide(table: DeltaTable) -> Change:
+            last[:] = [self._decide(table, outcomes, datasets)]
+            return last[0].change
+
+        self.number += 1
+        self.catalog.commit(self.job, self.number, datasets, decide)
+        self.datasets |= datasets
+        self._count(last[0])
+        self.last_commit = time.monotonic()
+
+    def _count(self, decision: _Decision) -> None:
+        tally, new = self.tally, decision.tally
+        tally.landed += new.landed
+        tally.skipped += new.skipped
+        tally.rejected += new.rejected
+        tally.steps += new.steps
+        tally.bytes += new.bytes
+        tally.problems += new.problems
+        tally.rejects += new.rejects
+        for dataset, counts in new.datasets.items():
+            tally.add_to(dataset, **counts)
+        for job, number in decision.relied.items():
+            self.rely(job, number)
+
+    def _require_payload(self, outcomes: Iterable[Outcome]) -> None:
+        shards = {(str(row["dataset"]), str(row["shard"])) for outcome in outcomes for row in outcome.episodes}
+        for dataset, shard in sorted(shards):
+            key = f"{layout.shard_prefix(dataset, shard)}/{layout.SHARD}"
+            if self.objects.head(key) is None:
+                raise StoreError(f"{self.objects.url}/{key}: the shard that this job wrote is gone; run the command again")
+
+    def _put_documents(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            for digest, document in outcome.features.items():
+                key = layout.features_key(str(outcome.source["dataset"]), digest)
+                if key in self._documents:
+                    continue
+                self._documents.add(key)
+                try:
+                    self.objects.put_if_absent(key, json.dumps(document, indent=1).encode())
+                except AlreadyThere:
+                    continue
+
+    def _columns_of(self, digest: str, outcome: Outcome) -> dict[str, Column]:
+        """Return the columns of a feature document of an outcome, parsed once."""
+        if digest not in self._columns:
+            self._columns[digest] = features_columns(outcome.features[digest], digest)
+        return self._columns[digest]
+
+    def _existing(self, table: DeltaTable, kind: str, datasets: set[str], facts: list[str]) -> dict[tuple[str, str], Row]:
+        if not facts:
+            return {}
+        frame = (
+            self.catalog.scan(table=table).filter((pl.col("kind") == kind) & pl.col("dataset").is_in(sorted(datasets)) & pl.col("fact").is_in(facts)).collect()
+        )
+        return {(row["dataset"], row["fact"]): row for row in frame.iter_rows(named=True)}
+
+    def _decide(self, table: DeltaTable, outcomes: list[Outcome], datasets: set[str]) -> _Decision:
+        """Drop what landed meanwhile, merge splits, keep features in accord, and replace what an older reading left."""
+        for dataset in datasets:
+            self._ids.setdefault(dataset, KnownIds()).update(self.catalog, table, dataset)
+        wanted = [str(row["fact"]) for outcome in outcomes for row in outcome.episodes if row["fact"] in self._ids[str(row["dataset"])]]
+        wanted += [duplicate.episode_id for outcome in outcomes for duplicate in outcome.duplicates]
+        there = self._existing(table, "episode", datasets, wanted)
+        sources = self._existing(table, "source", datasets, [str(outcome.source["fact"]) for outcome in outcomes])
+        columns = dataset_columns(self.objects, feature_digests(self.catalog, table, datasets))
+        rejected_before = self._rejects_of(table, datasets, list(sources))
+        decision = _Decision(Change([]), Tally(), {})
+        inserts: dict[tuple[str, str], Row] = {}
+        updates: dict[tuple[str, str], Row] = {}
+        for outcome in outcomes:
+            self._decide_one(outcome, decision, there, sources, columns[str(outcome.source["dataset"])], inserts, updates, rejected_before)
+        stamp = {"job": self.job, "job_commit": self.number, "created_ns": time.time_ns()}
+        change = decision.change
+        change.rows = [row | stamp for row in (*inserts.values(), *change.rows)]
+        change.updated = [row | stamp if row.get("job") is None else row for row in (*updates.values(), *change.updated)]
+        kept = {(row["kind"], row["dataset"], row["fact"]) for row in (*change.rows, *change.updated)}
+        change.gone = [gone for gone in change.gone if gone not in kept]
+        return decision
+
+    def _rejects_of(self, table: DeltaTable, datasets: set[str], sources: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+        """Return the facts of the rejects that earlier readings of these items left, by dataset and source."""
+        if not sources:
+            return {}
+        frame = (
+            self.catalog.scan(table=table)
+            .filter((pl.col("kind") == "reject") & pl.col("dataset").is_in(sorted(datasets)))
+            .select("dataset", "source_uri", "fact")
+            .collect()
+        )
+        found: dict[tuple[str, str], list[str]] = {}
+        for dataset, uri, fact in frame.iter_rows():
+            found.setdefault((dataset, uri), []).append(fact)
+        return found
+
+    def _decide_one(
+        self,
+        outcome: Outcome,
+        decision: _Decision,
+        there: Mapping[tuple[str, str], Row],
+        sources: Mapping[tuple[str, str], Row],
+        columns: dict[str, Column],
+        inserts: dict[tuple[str, str], Row],
+        updates: dict[tuple[str, str], Row],
+        rejected_before: Mapping[tuple[str, str], list[str]],
+    ) -> None:
+        change, tally = decision.change, decision.tally
+        dataset, uri = str(outcome.source["dataset"]), str(outcome.source["source_uri"])
+        rejects = list(outcome.rejects)
+        ids: list[str] = []
+        for row in outcome.episodes:
+            key = (dataset, str(row["fact"]))
+            new_columns = self._columns_of(str(row["features"]), outcome)
+            conflict = features_conflict(dataset, columns, new_columns, str(row["source_key"]))
+            if conflict is not None:
+                rejects.append(reject_row(_reading_of(outcome), str(row["source_key"]), problem_of(conflict), len(rejects)))
+                continue
+            ids.append(str(row["episode_id"]))
+            old = there.get(key)
+            if old is not None and old["source_uri"] == uri and old["reading"] != row["reading"]:
+                updates[key] = row | {"splits": _union(old["splits"], row["splits"])}
+            elif old is not None or key in inserts:
+                self._duplicate(key, row["splits"] or (), uri, decision, there, inserts, updates)
+                continue
+            else:
+                inserts[key] = dict(row)
+            for name, column in new_columns.items():
+                columns.setdefault(name, column)
+            tally.landed += 1
+            tally.steps += int(row["steps"])
+            tally.bytes += int(row["bytes"])
+            tally.add_to(dataset, landed=1, steps=int(row["steps"]))
+        for duplicate in outcome.duplicates:
+            ids.append(duplicate.episode_id)
+            self._duplicate((dataset, duplicate.episode_id), duplicate.splits, uri, decision, there, inserts, updates)
+        source = outcome.source | {"episode_ids": ids, "rejected": len(rejects), "recordings": len(ids) + len(rejects)}
+        before = sources.get((dataset, str(source["fact"])))
+        old_rejects = set(rejected_before.get((dataset, uri), []))
+        if not outcome.partial:
+            (change.rows if before is None else change.updated).append(source)
+            change.gone += [("reject", dataset, fact) for fact in sorted(old_rejects)]
+            if before is not None and before["fingerprint"] == source["fingerprint"] and before["reading"] != source["reading"]:
+                change.gone += [("episode", dataset, old) for old in before["episode_ids"] or () if old not in ids]
+        for reject in rejects:
+            (change.updated if reject["fact"] in old_rejects else change.rows).append(reject)
+        tally.rejected += len(rejects)
+        tally.add_to(dataset, rejected=len(rejects))
+        tally.rejects += rejects
+        tally.problems += outcome.problems
+
+    def _duplicate(
+        self,
+        key: tuple[str, str],
+        splits: Iterable[str],
+        uri: str,
+        decision: _Decision,
+        there: Mapping[tuple[str, str], Row],
+        inserts: dict[tuple[str, str], Row],
+        updates: dict[tuple[str, str], Row],
+    ) -> None:
+        """Count a recording that is in the dataset already; where it comes from another split, the row says so and the leak is named."""
+        decision.tally.skipped += 1
+        decision.tally.add_to(key[0], skipped=1)
+        row = inserts.get(key) or updates.get(key) or there.get(key)
+        if row is None:
+            return
+        if row.get("job") is not None:
+            decision.relied[row["job"]] = max(decision.relied.get(row["job"], 0), int(row["job_commit"]))
+        merged = _union(row["splits"], splits)
+        if row["source_uri"] != uri:
+            leak = len(merged) > len(row["splits"] or ())
+            problem = Problem(
+                "duplicate_across_splits" if leak else "duplicate_recording",
+                f"{uri}: the recording {key[1]} is that of {row['source_uri']}" + (f", in the splits {' and '.join(merged)}" if leak else ""),
+                uri,
+                "warning" if leak else "info",
+                "each recording once" + (", in one split" if leak else ""),
+                f"the same content as {row['source_uri']} {row['source_key'] or ''}".rstrip(),
+                "leave it out of one of the splits before training" if leak else "",
+                key[1],
+            )
+            decision.tally.problems.append(problem.as_dict() | {"source": uri})
+        if len(merged) == len(row["splits"] or ()):
+            return
+        changed = row | {"splits": merged, "flags": sorted({*(row["flags"] or ()), "duplicate_across_splits"})}
+        if key in inserts:
+            inserts[key] = changed
+        else:
+            updates[key] = changed
+
+    def rejects_of(self, uri: str) -> list[Row]:
+        """Return the rejected recordings of an item that was read before."""
+        columns = ["dataset", "source_uri", "source_key", "check", "where", "expected", "found", "advice"]
+        frame = self.catalog.scan().filter((pl.col("kind") == "reject") & (pl.col("source_uri") == uri)).select(columns).collect()
+        return list(frame.iter_rows(named=True))
+
+    # -- the end of the job
+
+    def finish(self, counts: Mapping[str, Any]) -> Version | None:
+        """Commit what waits, merge small files, and name the version. Return the newest version, None for a store that has none."""
+        self.flush()
+        before = latest_version(self.objects)
+        hidden = before.open_jobs if before is not None else {}
+        new_relied = {
+            job: number for job, number in self.relied.items() if job != self.job and not has_ended(self.objects, job) and number > hidden.get(job, 0)
+        }
+        if self.number == 0 and not new_relied:
+            return before
+        crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(partition_filters=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
+        self.catalog.compact(crowded)
+        return name_version(self.objects, self.job, self.command, self.config_digest, counts, new_relied)
+
+
+def _reading_of(outcome: Outcome) -> Reading:
+    source = outcome.source
+    return Reading(
+        source["reading"],
+        source["reader"],
+        source["reader_version"],
+        source["dataset"],
+        source["source_uri"],
+        source["fingerprint"],
+        tuple(source["splits"] or ()),
+        source["bytes"],
+    )
+
+
+def _union(a: Iterable[str] | None, b: Iterable[str] | None) -> list[str]:
+    return sorted({*(a or ()), *(b or ())})
+
+
+def has_ended(objects: Objects, job: str) -> bool:
+    """Return whether a job has named its version."""
+    record = read_job(objects, job)
+    if record is not None and record.state == "ended":
+        return True
+    return any(read_version(objects, number).job == job for number in reversed(version_numbers(objects)[-50:]))
+
+
+def name_version(objects: Objects, job: str, command: str, config_digest: str, counts: Mapping[str, Any], relied: Mapping[str, int]) -> Version:
+    """Name the state of the catalog as the next version.
+
+    Jobs that have rows but have not ended stay hidden in it, except for the commits that some ended job relies on.
+    """
+    catalog = Catalog(objects)
+    while True:
+        before = latest_version(objects)
+        table = catalog.table()
+        frame = catalog.scan(table=table)
+        jobs = set(frame.select("job").unique().collect()["job"])
+        shown = dict(before.open_jobs) if before is not None else {}
+        for other, commit in relied.items():
+            shown[other] = max(shown.get(other, 0), commit)
+        open_jobs = {other: shown.get(other, 0) for other in sorted(jobs) if other != job and not has_ended(objects, other)}
+        version = Version(before.number + 1 if before is not None else 1, int(table.version()), job, command, config_digest, {}, open_jobs)
+        episodes = visible(frame, version).filter(pl.col("kind") == "episode")
+        totals = episodes.select(pl.len().alias("episodes"), pl.col("steps").sum()).collect()
+        whole = {"episodes": int(totals["episodes"][0]), "steps": int(totals["steps"][0] or 0), **counts}
+        try:
+            return put_version(objects, replace(version, counts=whole))
+        except AlreadyThere:
+            continue  # another job ended first: what it landed is part of this version too
+
+
+def visible(frame: pl.LazyFrame, version: Version | None) -> pl.LazyFrame:
+    """Return the rows of a catalog frame that are part of a version."""
+    if version is None:
+        return frame
+    for job, number in version.open_jobs.items():
+        frame = frame.filter(~((pl.col("job") == job) & (pl.col("job_commit") > number)))
+    return frame

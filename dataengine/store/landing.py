@@ -1,0 +1,350 @@
+"""Landing: from a reader's events to episodes in a shard, with what each of them is, how it aligns, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dataengine.align.align import align_noting
+from dataengine.align.config import AlignConfig
+from dataengine.align.control import AlignInput
+from dataengine.core.column import Column
+from dataengine.core.digest import digest_bytes, digest_json
+from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
+from dataengine.core.errors import BadRecording
+from dataengine.core.problem import Problem
+from dataengine.core.protocols import Item, Opener
+from dataengine.core.stream import Items, Rows
+from dataengine.schema.column_json import features_digest, features_document
+from dataengine.schema.descriptions import DatasetDescription, apply
+from dataengine.store.catalog import Row
+from dataengine.store.shard import RunningEpisode, ShardWriter
+from dataengine.validate.episode import CheckInput, examine
+
+METADATA_BYTES = 64 << 10
+METADATA_STREAM = "episode_metadata"
+REJECTS_A_ITEM = 10_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an item is read: what stands in every row that comes of it."""
+
+    digest: str
+    reader: str
+    version: str
+    dataset: str
+    source_uri: str
+    fingerprint: str
+    splits: tuple[str, ...]
+    size: int
+
+
+@dataclass
+class Duplicate:
+    """A recording that is in the dataset already."""
+
+    episode_id: str
+    splits: tuple[str, ...]
+    source_key: str
+
+
+@dataclass
+class Outcome:
+    """What became of one item: catalog rows of what landed and what was rejected, duplicates, and problems that cost no recording.
+
+    A partial one was not read to its end: it gets no source row, so that the item is read again.
+    """
+
+    source: Row
+    episodes: list[Row] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    partial: bool = False
+
+    @property
+    def recordings(self) -> int:
+        """Return how many recordings came to an end."""
+        return len(self.episodes) + len(self.duplicates) + len(self.rejects)
+
+
+@dataclass(frozen=True)
+class LandingPolicy:
+    """What a user may choose about landing; all of it enters the reading's digest."""
+
+    align: AlignConfig
+    lossless: bool = False
+    embodiment: str | None = None
+    licence: str | None = None
+    consent: str | None = None
+
+
+def column_conflict(known: Column, new: Column) -> str | None:
+    """Return how a column differs from the one its dataset has, None where both may stand in one dataset."""
+    if known.kind != new.kind:
+        return f"kind {new.kind} where the dataset has {known.kind}"
+    if known.kind == "numeric" and known.dtype != new.dtype:
+        return f"dtype {new.dtype} where the dataset has {known.dtype}"
+    if known.kind == "numeric" and known.steps and new.steps and known.shape != new.shape:
+        return f"shape {list(new.shape)} where the dataset has {list(known.shape)}"
+    return None
+
+
+def features_conflict(dataset: str, known: Mapping[str, Column], columns: Mapping[str, Column], key: str) -> BadRecording | None:
+    """Return the rejection of an episode whose features contradict its dataset's, None where they go together."""
+    differences = [(name, column_conflict(known[name], column)) for name, column in columns.items() if name in known]
+    named = [f"{name}: {difference}" for name, difference in differences if difference is not None]
+    if not named:
+        return None
+    return BadRecording(
+        key or "recording",
+        f"the features of dataset {dataset!r}",
+        "; ".join(named[:5]) + (f"; and {len(named) - 5} more" if len(named) > 5 else ""),
+        "ingest it into a dataset of its own with --dataset",
+        check="other_features",
+    )
+
+
+def reject_row(reading: Reading, key: str, problem: Problem, number: int) -> Row:
+    """Return the catalog row of a rejected recording."""
+    return {
+        "kind": "reject",
+        "dataset": reading.dataset,
+        "fact": digest_json([reading.source_uri, key, number]),
+        "reading": reading.digest,
+        "reader": reading.reader,
+        "reader_version": reading.version,
+        "source_uri": reading.source_uri,
+        "source_key": key,
+        "fingerprint": reading.fingerprint,
+        "check": problem.check,
+        "where": problem.where,
+        "expected": problem.expected,
+        "found": problem.found,
+        "advice": problem.advice,
+    }
+
+
+def problem_of(error: BadRecording) -> Problem:
+    """Return a rejection as a problem."""
+    return Problem(error.check, str(error), error.where, "error", error.expected, error.found, error.advice)
+
+
+class Landing:
+    """Lands the recordings of items of one dataset into shards, a new one whenever the last is full.
+
+    Args:
+        open_shard: makes the next shard.
+        shard_bytes: payload at which a shard is full.
+        shard_episodes: episodes at which a shard is full.
+        known: whether an episode id is in the dataset already.
+        columns: the dataset's columns so far; grown as episodes land.
+        description: what is known of the dataset, if it is a known one.
+    """
+
+    def __init__(
+        self,
+        open_shard: Callable[[], ShardWriter],
+        shard_bytes: int,
+        shard_episodes: int,
+        known: Container[str],
+        columns: dict[str, Column],
+        description: DatasetDescription | None,
+        policy: LandingPolicy,
+    ) -> None:
+        self._open_shard, self._shard_bytes, self._shard_episodes = open_shard, shard_bytes, shard_episodes
+        self.known, self.columns = known, columns
+        self.description, self.policy = description, policy
+        self.landed: set[str] = set()
+        self.shard = open_shard()
+        self._stored_bytes = 0
+        self._features: dict[tuple[Column, ...], tuple[dict[str, Column], str, dict[str, Any]]] = {}
+
+    def land(self, reading: Reading, events: Iterable[Event], files: Opener) -> Outcome:
+        """Land everything an item holds. A recording that is broken is taken back and named; the others stay."""
+        outcome = Outcome(source_row(reading))
+        self.shard.kept.open_item(files)
+        stream = iter(events)
+        while True:
+            try:
+                event = next(stream, None)
+                if event is None:
+                    break
+                if isinstance(event, Rows):
+                    self.shard.add(event)
+                    continue
+            except BadRecording as error:
+                self.shard.abandon()
+                self._reject(outcome, reading, "", problem_of(error))
+                break
+            if isinstance(event, Noticed):
+                outcome.problems.append(event.problem.as_dict() | {"source": reading.source_uri})
+            elif isinstance(event, Rejected):
+                self.shard.abandon()
+                self._reject(outcome, reading, event.key, event.problem)
+            else:
+                self._end(outcome, reading, event)
+                self._roll(files)
+        return outcome
+
+    def _roll(self, files: Opener) -> None:
+        """Close a shard that is full and open the next."""
+        if self.shard.payload_bytes >= self._shard_bytes or self.shard.episodes >= self._shard_episodes:
+            self._stored_bytes += self.shard.close()
+            self.shard = self._open_shard()
+            self.shard.kept.open_item(files)
+
+    def close(self) -> int:
+        """Close the last shard; return the bytes of all of them."""
+        if self.shard.episodes:
+            self._stored_bytes += self.shard.close()
+        else:
+            self.shard.discard()
+        return self._stored_bytes
+
+    def _reject(self, outcome: Outcome, reading: Reading, key: str, problem: Problem) -> None:
+        outcome.rejects.append(reject_row(reading, key, problem, len(outcome.rejects)))
+
+    def _end(self, outcome: Outcome, reading: Reading, info: EpisodeInfo) -> None:
+        try:
+            columns, features, document = self._describe(info, reading)
+            conflict = features_conflict(reading.dataset, self.columns, columns, info.key)
+            if conflict is not None:
+                raise conflict
+            info = replace(info, columns=columns)
+            running = self.shard.finish(info)
+            episode_id = self.shard.episode_id(info)
+            splits = tuple(dict.fromkeys((*reading.splits, *info.splits)))
+            if episode_id in self.known or episode_id in self.landed:
+                self.shard.abandon()
+                outcome.duplicates.append(Duplicate(episode_id, splits, info.key))
+                return
+            aligned = align_noting(info, align_inputs(info, running), self.policy.align)
+            findings = examine(info, check_inputs(info, running))
+            problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems)
+        except BadRecording as error:
+            self.shard.abandon()
+            self._reject(outcome, reading, info.key, problem_of(error))
+            return
+        metadata = self._metadata(info)
+        ordinal, size = self.shard.keep(episode_id, aligned.trajectory)
+        row = self._row(reading, info, running, aligned.trajectory.steps, aligned.trajectory.rate_hz)
+        row |= {
+            "fact": episode_id,
+            "episode_id": episode_id,
+            "splits": list(splits),
+            "features": features,
+            "shard": self.shard.place.shard,
+            "ordinal": ordinal,
+            "bytes": size,
+            "flags": sorted({problem.check for problem in problems if problem.severity != "info"} | set(aligned.trajectory.flags)),
+            "figures": [{"name": name, "value": float(value)} for name, value in sorted(findings.figures.items())],
+            "metadata": metadata,
+        }
+        for name, column in columns.items():
+            self.columns.setdefault(name, column)
+        outcome.features[features] = document
+        outcome.problems.extend(problem.as_dict() | {"episode_id": episode_id, "source": reading.source_uri} for problem in problems)
+        outcome.episodes.append(row)
+        self.landed.add(episode_id)
+
+    def _describe(self, info: EpisodeInfo, reading: Reading) -> tuple[dict[str, Column], str, dict[str, Any]]:
+        """Return the episode's columns with what the description knows filled in, their digest and their document."""
+        key = tuple(info.columns.values())
+        if key not in self._features:
+            columns = dict(info.columns) if self.description is None else apply(self.description, info.columns)
+            document = features_document(
+                reading.dataset, columns.values(), self.description.name if self.description else None, self._embodiment(info), self.policy.lossless
+            )
+            self._features[key] = columns, features_digest(document), document
+        return self._features[key]
+
+    def _embodiment(self, info: EpisodeInfo) -> str | None:
+        return self.policy.embodiment or info.embodiment or (self.description.embodiment if self.description else None)
+
+    def _metadata(self, info: EpisodeInfo) -> str | None:
+        """Return the episode's metadata as JSON; what is too large for a row goes into a stream of its own, whole."""
+        if not info.metadata:
+            return None
+        text = json.dumps(dict(info.metadata), ensure_ascii=False, default=str)
+        if len(text.encode()) <= METADATA_BYTES:
+            return text
+        self.shard.add_beside(Rows(METADATA_STREAM, Items([text.encode()], "json")))
+        small = {key: value for key, value in info.metadata.items() if len(json.dumps(value, default=str)) <= 1024}
+        return json.dumps({**small, "whole_in_stream": METADATA_STREAM}, ensure_ascii=False, default=str)[:METADATA_BYTES]
+
+    def _row(self, reading: Reading, info: EpisodeInfo, running: RunningEpisode, steps: int, rate_hz: float | None) -> Row:
+        described = self.description
+        clocks = [times for times in running.timestamps_ns.values() if times is not None and len(times)]
+        action = next((column for name, column in sorted(info.columns.items()) if column.meaning == "action" and running.rows.get(name)), None)
+        return {
+            "kind": "episode",
+            "dataset": reading.dataset,
+            "reading": reading.digest,
+            "reader": reading.reader,
+            "reader_version": reading.version,
+            "embodiment": self._embodiment(info),
+            "origin": info.origin,
+            "tasks": list(info.tasks),
+            "success": info.success,
+            "start_ns": info.start_ns if info.epoch else None,
+            "duration_ns": max(int(times.max()) for times in clocks) - min(int(times.min()) for times in clocks) if clocks else None,
+            "steps": steps,
+            "rate_hz": rate_hz,
+            "clock": info.clock,
+            "licence": self.policy.licence or info.licence or (described.licence if described else None),
+            "consent": self.policy.consent or info.consent,
+            "action_source": (action.action_source or "commanded") if action is not None else None,
+            "lossy": any(bool(ended.index.get("lossy")) for ended in running.streams.values()),
+            "source_uri": reading.source_uri,
+            "source_key": info.key,
+            "fingerprint": reading.fingerprint,
+        }
+
+
+def source_row(reading: Reading) -> Row:
+    """Return the catalog row of an item that was read, without what came of it."""
+    return {
+        "kind": "source",
+        "dataset": reading.dataset,
+        "fact": digest_bytes(reading.source_uri.encode()),
+        "reading": reading.digest,
+        "reader": reading.reader,
+        "reader_version": reading.version,
+        "splits": list(reading.splits),
+        "source_uri": reading.source_uri,
+        "fingerprint": reading.fingerprint,
+        "bytes": reading.size,
+    }
+
+
+def align_inputs(info: EpisodeInfo, running: RunningEpisode) -> dict[str, AlignInput]:
+    """Return the streams as alignment takes them: numbers where there are any, otherwise how many rows there are."""
+    inputs = {}
+    for name, ended in running.streams.items():
+        values = running.numbers.get(name)
+        present = None
+        if ended.pictures is not None and ended.pictures.empty.any():
+            present = ~ended.pictures.empty
+        column = info.columns[name]
+        if values is None and column.kind == "numeric":
+            column = replace(column, steps=False)
+        inputs[name] = AlignInput(column, running.timestamps_ns[name], values if values is not None else ended.rows, present)
+    return inputs
+
+
+def check_inputs(info: EpisodeInfo, running: RunningEpisode) -> dict[str, CheckInput]:
+    """Return the streams as the checks take them."""
+    return {
+        name: CheckInput(info.columns[name], running.timestamps_ns[name], running.numbers.get(name), ended.rows, ended.pictures)
+        for name, ended in running.streams.items()
+    }
+
+
+def source_uri(item: Item) -> str:
+    """Return the address of an item: its root and its main file."""
+    return f"{item.root.rstrip('/')}/{item.path}" if item.path else item.root

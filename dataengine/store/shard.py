@@ -1,0 +1,295 @@
+"""One shard while it is being written: native streams, trajectories and the index of where each stream of each episode lies.
+
+A shard has an attempt-unique name, and nothing points to it until its manifest is committed, so a writer can be killed at any instruction.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataengine.core.arrays import Array
+from dataengine.core.digest import digest_bytes, digest_json
+from dataengine.core.episode import EpisodeInfo
+from dataengine.core.errors import BadRecording
+from dataengine.core.objects import Objects, fsync_path
+from dataengine.core.problem import Problem
+from dataengine.core.stream import Frames, Items, MediaFrames, Rows
+from dataengine.core.trajectory import Trajectory
+from dataengine.schema.arrow import index_schema
+from dataengine.store import layout
+from dataengine.store.arrays import FileLog, write_group
+from dataengine.store.exact_frames import ExactFramesLane
+from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
+from dataengine.store.media import fsync_tree
+from dataengine.store.media_lane import KeptFiles, MediaLane
+from dataengine.store.steps import trajectory_table, write_steps
+from dataengine.store.video_lane import VideoPolicy
+
+MAX_STREAMS = 4096
+
+Lane = NumericLane | ItemsLane | ExactFramesLane | MediaLane
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """Where a shard goes: its store, dataset and name, and a folder on this machine to build it in."""
+
+    objects: Objects
+    dataset: str
+    shard: str
+    job: str
+    scratch: Path
+
+    @property
+    def prefix(self) -> str:
+        """Return the shard's folder in the store."""
+        return layout.shard_prefix(self.dataset, self.shard)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder on this machine that the shard is built in: its own place in a local store, a scratch folder otherwise."""
+        return self.objects.local(self.prefix) or self.scratch / self.shard
+
+    @property
+    def steps(self) -> Path:
+        """Return the file on this machine that the shard's trajectories are written to."""
+        key = layout.steps_key(self.dataset, self.shard)
+        return self.objects.local(key) or self.scratch / f"{self.shard}.steps.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class RunningEpisode:
+    """What the shard has laid down of the episode that is being read: input of alignment, checks and identity."""
+
+    streams: Mapping[str, LaneEpisode]
+    timestamps_ns: Mapping[str, Array | None]
+    numbers: Mapping[str, Array]
+    rows: Mapping[str, int]
+    lanes: Mapping[str, Lane]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class _Clocks:
+    parts: dict[str, list[Array]] = field(default_factory=dict)
+
+    def add(self, clocks: Mapping[str, Array]) -> None:
+        for name, stamps in clocks.items():
+            self.parts.setdefault(name, []).append(stamps)
+
+    def whole(self) -> dict[str, Array]:
+        return {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in self.parts.items()}
+
+
+class ShardWriter:
+    """Writes one shard.
+
+    Use: `add(rows)…`, then `finish(info)`, then `keep(...)` or `abandon()`, for each episode; `close()` at the end. `abandon()` may also come
+    right after any `add`.
+    """
+
+    def __init__(self, place: ShardPlace, policy: VideoPolicy) -> None:
+        self.place, self.policy = place, policy
+        self.log = FileLog()
+        self.kept = KeptFiles(place.objects, place.scratch)
+        self.arrays = place.folder / layout.ARRAYS
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._open: dict[str, Lane] = {}
+        self._clocks: dict[str, _Clocks] = {}
+        self._running: RunningEpisode | None = None
+        self._stored: dict[str, dict[str, Array]] = {}
+        self._index: list[dict[str, Any]] = []
+        self._steps: list[pa.Table] = []
+        self.episodes = 0
+        self.payload_bytes = 0
+        self._episode_bytes = 0
+
+    # -- rows of the running episode
+
+    def add(self, rows: Rows) -> None:
+        """Lay down rows of the running episode."""
+        lane = self._open.get(rows.stream)
+        if lane is None:
+            lane = self._lane(rows)
+            lane.begin()
+            self._open[rows.stream] = lane
+            self._clocks[rows.stream] = _Clocks()
+            if len(self._open) > MAX_STREAMS:
+                raise BadRecording("recording", f"at most {MAX_STREAMS} streams", "more", check="too_many_streams")
+        self._clocks[rows.stream].add(rows.clocks)
+        values = rows.values
+        if isinstance(values, np.ndarray) and isinstance(lane, NumericLane):
+            lane.add(values)
+            self._episode_bytes += values.nbytes
+        elif isinstance(values, Items) and isinstance(lane, ItemsLane):
+            lane.add(values)
+            self._episode_bytes += sum(map(len, values.data))
+        elif isinstance(values, Frames) and isinstance(lane, ExactFramesLane):
+            lane.add(values, rows.clocks)
+            self._episode_bytes += values.pixels.nbytes
+        elif isinstance(values, MediaFrames) and isinstance(lane, MediaLane):
+            lane.add(values)
+            self._episode_bytes += lane.size
+        else:
+            raise BadRecording(f"stream {rows.stream!r}", f"rows in one form ({lane.form})", type(values).__name__, check="layout_changes")
+
+    def _lane(self, rows: Rows) -> Lane:
+        """Return the lane for a stream whose rows have this form, making it when it is new in this shard."""
+        values = rows.values
+        if isinstance(values, np.ndarray):
+            if values.dtype.kind not in "biufc" or values.dtype.itemsize > 16:
+                raise BadRecording(f"stream {rows.stream!r}", "numbers", f"values of dtype {values.dtype}", check="not_numeric")
+            form = f"{values.dtype.newbyteorder('=').str[1:]}{list(values.shape[1:])}"
+        elif isinstance(values, Frames):
+            form = f"frames{list(values.pixels.shape[1:])}{values.pixels.dtype.name}{values.exact}"
+        else:
+            form = type(values).__name__
+        key = (rows.stream, form)
+        if key not in self._lanes:
+            same = sum(1 for stream, _ in self._lanes if stream == rows.stream)
+            name = layout.node_name(rows.stream) + (f"~{same}" if same else "")
+            folder = self.arrays / name
+            array = f"{layout.ARRAYS}/{name}"
+            if isinstance(values, np.ndarray):
+                self._lanes[key] = NumericLane(folder, array, rows.stream, values.dtype.newbyteorder("="), values.shape[1:])
+            elif isinstance(values, Items):
+                self._lanes[key] = ItemsLane(folder, array, rows.stream)
+            elif isinstance(values, Frames):
+                self._lanes[key] = ExactFramesLane(folder, array, rows.stream, values)
+            else:
+                self._lanes[key] = MediaLane(self.kept, folder, array, rows.stream)
+        return self._lanes[key]
+
+    # -- end of an episode
+
+    def finish(self, info: EpisodeInfo) -> RunningEpisode:
+        """End the rows of the running episode and return what is needed to align, check and name it."""
+        streams: dict[str, LaneEpisode] = {}
+        timestamps: dict[str, Array | None] = {}
+        problems: list[Problem] = []
+        for name, lane in self._open.items():
+            if name not in info.columns:
+                raise BadRecording(f"stream {name!r}", "a column that describes it", "none", check="undescribed_stream")
+            clocks = self._clocks[name].whole()
+            chosen = info.stream_clocks.get(name)
+            for clock, stamps in clocks.items():
+                if len(stamps) != lane.rows:
+                    raise BadRecording(f"stream {name!r}", f"{lane.rows} times on clock {clock!r}", f"{len(stamps)}", check="unequal_lengths")
+            if chosen is not None and chosen not in clocks and lane.rows:
+                raise BadRecording(f"stream {name!r}", f"times on clock {chosen!r}", "none", check="no_times")
+            timestamps[name] = clocks[chosen] - info.start_ns if chosen is not None and chosen in clocks else None
+            stored: dict[str, Array] = {}
+            times = timestamps[name]
+            if times is not None:
+                stored["timestamps_ns"] = times
+            stored.update({f"clock_{layout.node_name(clock)}_ns": stamps for clock, stamps in clocks.items() if clock not in (chosen, "nominal")})
+            self._stored[name] = stored
+            ended = lane.end()
+            ended.index["clocks"] = sorted(clock for clock in clocks if clock not in (chosen, "nominal"))
+            ended.index["clock"] = chosen if times is not None else None
+            streams[name] = ended
+        numbers = {name: lane.matrix() for name, lane in self._open.items() if isinstance(lane, NumericLane) and lane.steppable}
+        rows = {name: ended.rows for name, ended in streams.items()}
+        self._running = RunningEpisode(streams, timestamps, numbers, rows, dict(self._open), tuple(problems))
+        return self._running
+
+    def add_beside(self, rows: Rows) -> None:
+        """Lay down a stream without a clock beside the episode that was finished; it is no part of its identity."""
+        assert self._running is not None
+        self.add(rows)
+        ended = self._open[rows.stream].end()
+        ended.index.update(clocks=[], clock=None)
+        self._stored[rows.stream] = {}
+        self._running = replace(self._running, streams={**self._running.streams, rows.stream: ended})
+
+    def episode_id(self, info: EpisodeInfo) -> str:
+        """Return the digest of the recording's canonical content: stream names, measured clocks, and values as they came."""
+        assert self._running is not None
+        content = []
+        for name in sorted(self._running.streams):
+            ended, times = self._running.streams[name], self._running.timestamps_ns[name]
+            column = info.columns[name]
+            measured = digest_bytes(times.astype("<i8").tobytes()) if info.clock == "measured" and times is not None else None
+            content.append([name, column.kind, ended.rows, ended.digest, measured])
+        return digest_json(content)
+
+    def keep(self, episode_id: str, trajectory: Trajectory) -> tuple[int, int]:
+        """Keep the episode that was finished; return its ordinal in the shard and its payload bytes."""
+        assert self._running is not None
+        ordinal = self.episodes
+        for name, ended in self._running.streams.items():
+            self._index.append({"episode_id": episode_id, "ordinal": ordinal, "stream": name, "digest": ended.digest, **ended.index})
+        self._steps.append(trajectory_table(episode_id, trajectory))
+        for name, lane in self._open.items():
+            lane.keep(self._stored[name])
+        self.episodes += 1
+        size = self._episode_bytes
+        self.payload_bytes += size
+        self._forget()
+        return ordinal, size
+
+    def abandon(self) -> None:
+        """Take back whatever the running episode laid down."""
+        for lane in self._open.values():
+            lane.abandon()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._open, self._clocks, self._stored, self._running, self._episode_bytes = {}, {}, {}, None, 0
+
+    # -- end of the shard
+
+    def discard(self) -> None:
+        """Remove whatever was laid down for a shard that holds no episode."""
+        for lane in self._lanes.values():
+            lane.close(FileLog())
+        shutil.rmtree(self.place.folder, ignore_errors=True)
+
+    def close(self) -> int:
+        """Write what is buffered, index, checksums; flush to disk or send to the object store. Return the shard's size in bytes."""
+        folder = self.place.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for lane in self._lanes.values():
+            lane.close(self.log)
+        self.kept.write_indexes()
+        write_group(self.arrays, layout.ARRAYS, {"shard": self.place.shard}, self.log)
+        schema = index_schema()
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pydict({name: [row.get(name) for row in self._index] for name in schema.names}, schema=schema), sink, compression="zstd")
+        self.log.write(folder / layout.INDEX, sink.getvalue(), layout.INDEX)
+        write_steps(self.place.steps, self._steps)
+        document = {
+            "shard": self.place.shard,
+            "dataset": self.place.dataset,
+            "job": self.place.job,
+            "format_version": layout.FORMAT_VERSION,
+            "files": [{"path": path, "size": size, "crc32c": f"{crc:08x}"} for path, (size, crc) in sorted(self.log.files.items())],
+            "episodes": self.episodes,
+            "created_ns": time.time_ns(),
+        }
+        (folder / layout.SHARD).write_bytes(json.dumps(document, indent=1).encode())
+        self._send()
+        return sum(size for size, _ in self.log.files.values())
+
+    def _send(self) -> None:
+        place = self.place
+        if place.objects.local("") is not None:
+            fsync_tree(place.folder)
+            fsync_path(place.steps)
+            fsync_path(place.steps.parent)
+            return
+        for path in sorted(place.folder.rglob("*")):
+            if path.is_file():
+                place.objects.upload(path, f"{place.prefix}/{path.relative_to(place.folder).as_posix()}")
+        place.objects.upload(place.steps, layout.steps_key(place.dataset, place.shard))

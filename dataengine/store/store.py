@@ -1,0 +1,205 @@
+"""A store as its readers see it: episodes of one version, each on its native clocks or as a trajectory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+import dataengine.version
+from dataengine.core.arrays import Array
+from dataengine.core.column import Column
+from dataengine.core.episode import Episode, EpisodeInfo
+from dataengine.core.errors import AlreadyThere, CorruptStore, EpisodeNotFound, NotAStore, UsageError
+from dataengine.core.objects import Objects, open_objects
+from dataengine.core.trajectory import Trajectory
+from dataengine.schema.column_json import features_columns
+from dataengine.store import layout
+from dataengine.store.catalog import Catalog, Row
+from dataengine.store.commit import visible
+from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
+from dataengine.store.steps import read_steps
+from dataengine.store.stored_streams import read_stream
+
+
+def create_store(objects: Objects) -> None:
+    """Create an empty store unless there is one."""
+    if objects.head(layout.STORE) is None:
+        document = {
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
+            "store_id": uuid.uuid4().hex,
+            "created_ns": time.time_ns(),
+            "created_by": f"dataengine {dataengine.version.__version__}",
+        }
+        local = objects.local("")
+        if local is not None and local.is_dir() and any(local.iterdir()) and not (local / layout.CATALOG).exists():
+            raise UsageError(f"{objects.url}: must be a store or an empty folder, but holds other files; choose another folder")
+        with contextlib.suppress(AlreadyThere):
+            objects.put_if_absent(layout.STORE, json.dumps(document, indent=1).encode())
+    require_store(objects)
+    Catalog(objects).create()
+
+
+def require_store(objects: Objects) -> dict[str, Any]:
+    """Return store.json; raise NotAStore."""
+    try:
+        document = read_json(objects, layout.STORE)
+    except FileNotFoundError:
+        raise NotAStore(f"{objects.url}: holds no store; expected a folder that `dataengine ingest --store` made") from None
+    if document.get("format") != layout.FORMAT or document.get("format_version") != layout.FORMAT_VERSION:
+        raise NotAStore(
+            f"{objects.url}: expected format {layout.FORMAT!r} version {layout.FORMAT_VERSION}, "
+            f"found {document.get('format')!r} version {document.get('format_version')!r}; use a dataengine that knows it"
+        )
+    return document
+
+
+class Store:
+    """One version of a store, for reading.
+
+    Args:
+        objects: the store's root.
+        ref: None for the latest version, a number, a tag, or "open" for everything that is committed, also by jobs that still run.
+        dataset: leave out all other datasets.
+    """
+
+    def __init__(self, objects: Objects, ref: str | None = None, dataset: str | None = None) -> None:
+        self.objects = objects
+        require_store(objects)
+        self.catalog = Catalog(objects)
+        self.open = ref == OPEN
+        self.version: Version | None = None if self.open else resolve(objects, ref)
+        self.dataset = dataset
+
+    @cached_property
+    def _rows(self) -> pl.LazyFrame:
+        if self.open:
+            frame = self.catalog.scan()
+        elif self.version is None:
+            frame = self.catalog.scan(0)
+        else:
+            frame = visible(self.catalog.scan(self.version.catalog_version), self.version)
+        return frame if self.dataset is None else frame.filter(pl.col("dataset") == self.dataset)
+
+    def rows(self, kind: str) -> pl.LazyFrame:
+        """Return the facts of one kind: "episode", "source", "reject" or "label"."""
+        return self._rows.filter(pl.col("kind") == kind)
+
+    def episodes(self) -> pl.LazyFrame:
+        """Return one row an episode, lazily; columns as in schemas/v1/columns/catalog.yaml."""
+        return self.rows("episode")
+
+    def datasets(self) -> list[str]:
+        """Return the names of the datasets that hold episodes."""
+        return sorted(self.episodes().select("dataset").unique().collect()["dataset"])
+
+    def row(self, episode_id: str) -> Row:
+        """Return an episode's row by its id or the unambiguous beginning of one; raise EpisodeNotFound."""
+        found = self.episodes().filter(pl.col("episode_id").str.starts_with(episode_id)).head(3).collect()
+        exact = found.filter(pl.col("episode_id") == episode_id)
+        if exact.height == 1 or (exact.height and exact["dataset"].n_unique() > 1):
+            found = exact.head(1)
+        if found.height != 1:
+            why = "no episode has this id" if not found.height else f"several episodes begin so: {', '.join(found['episode_id'].to_list())} …"
+            raise EpisodeNotFound(f"{self.objects.url}: episode {episode_id!r}: {why}; see `dataengine ls`")
+        return found.row(0, named=True)
+
+    def columns(self, row: Row) -> dict[str, Column]:
+        """Return the columns of an episode by stream name."""
+        key = layout.features_key(row["dataset"], row["features"])
+        try:
+            return features_columns(read_json(self.objects, key), key)
+        except FileNotFoundError:
+            raise CorruptStore(f"{self.objects.url}/{key}: expected a feature specification, found none; restore it from a copy") from None
+
+    def index(self, row: Row) -> list[Row]:
+        """Return where each stream of an episode lies: rows of its shard's index."""
+        key = f"{layout.shard_prefix(row['dataset'], row['shard'])}/{layout.INDEX}"
+        try:
+            table = pq.read_table(io.BytesIO(self.objects.get(key)), filters=[("ordinal", "=", row["ordinal"])])
+        except FileNotFoundError:
+            raise CorruptStore(f"{self.objects.url}/{key}: expected a shard index, found none; restore it from a copy") from None
+        return list(table.to_pylist())
+
+    def read_episode(self, episode_id: str) -> Episode:
+        """Return an episode on its native clocks. Numbers are read at once, encoded items and frames when they are asked for."""
+        row = self.row(episode_id)
+        columns = self.columns(row)
+        streams = {
+            entry["stream"]: read_stream(
+                self.objects, row, entry, columns.get(entry["stream"]) or Column(entry["stream"], kind="text", dtype="bytes", steps=False)
+            )
+            for entry in self.index(row)
+        }
+        return Episode(self._info(row, columns, {entry["stream"]: entry["clock"] for entry in self.index(row) if entry["clock"]}), streams)
+
+    def _info(self, row: Row, columns: Mapping[str, Column], clocks: Mapping[str, str]) -> EpisodeInfo:
+        return EpisodeInfo(
+            dataset=row["dataset"],
+            columns=columns,
+            clock=row["clock"],
+            key=row["source_key"] or "",
+            stream_clocks=clocks,
+            start_ns=row["start_ns"] or 0,
+            epoch=row["start_ns"] is not None,
+            rate_hz=row["rate_hz"],
+            tasks=tuple(row["tasks"] or ()),
+            success=row["success"],
+            splits=tuple(row["splits"] or ()),
+            embodiment=row["embodiment"],
+            origin=row["origin"],
+            licence=row["licence"],
+            consent=row["consent"],
+            metadata=json.loads(row["metadata"]) if row["metadata"] else {},
+        )
+
+    def read_trajectory(self, episode_id: str) -> Trajectory:
+        """Return an episode on its control clock."""
+        row = self.row(episode_id)
+        found = read_steps(self.objects, layout.steps_key(row["dataset"], row["shard"]), row["ordinal"], self.columns(row))
+        return Trajectory(
+            found.t_ns,
+            found.columns,
+            found.specs,
+            found.valid,
+            found.sampled_ns,
+            found.frames,
+            row["clock"],
+            row["rate_hz"],
+            found.steps,
+            tuple(row["flags"] or ()),
+        )
+
+    def read_frames(self, episode_id: str, stream: str, frames: list[int]) -> Array:
+        """Return decoded pictures of a camera, (n, H, W, 3) uint8 RGB, whatever form they are stored in."""
+        from dataengine.store.pixels import decode_frames
+
+        row = self.row(episode_id)
+        entry = next((entry for entry in self.index(row) if entry["stream"] == stream), None)
+        if entry is None:
+            raise EpisodeNotFound(f"{self.objects.url}: episode {row['episode_id']} has no stream {stream!r}; see `dataengine show`")
+        return decode_frames(self.objects, row, entry, frames)
+
+
+def open_store(address: str, storage_options: Mapping[str, str] | None = None) -> Store:
+    """Open a store for reading: `STORE`, `STORE@12`, `STORE@tag`, `STORE@open`, with `#dataset` to see only one dataset.
+
+    Args:
+        address: a folder of this machine, or `s3://bucket/prefix` and the like.
+        storage_options: options of the object store, the same for all parts of a store.
+
+    Raises:
+        NotAStore: there is no store at the address.
+        VersionNotFound: the version or tag does not exist.
+    """
+    parsed = parse_address(address)
+    return Store(open_objects(parsed.url, storage_options), parsed.ref, parsed.dataset)

@@ -1,0 +1,104 @@
+"""Streams as a store holds them: numbers read whole, encoded items and video on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.column import Column
+from dataengine.core.errors import CorruptStore
+from dataengine.core.objects import Objects
+from dataengine.core.stream import Buffer, Items, MediaFrames, Stream, Values
+from dataengine.store import layout
+from dataengine.store.array_reader import ArrayReader
+from dataengine.store.catalog import Row
+from dataengine.store.media import read_index
+
+
+class StoredItems(Sequence[Buffer]):
+    """Encoded items of one episode, each fetched by one byte range when it is asked for."""
+
+    def __init__(self, data: ArrayReader, offsets: Array) -> None:
+        self._data, self._offsets = data, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> Buffer: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Buffer]: ...
+
+    def __getitem__(self, row: int | slice) -> Buffer | Sequence[Buffer]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} items")
+        row %= len(self)
+        return self._data.bytes(int(self._offsets[row]), int(self._offsets[row + 1]))
+
+    def __iter__(self) -> Iterator[Buffer]:
+        """Yield all items, fetching many by one range."""
+        row = 0
+        while row < len(self):
+            last = max(row + 1, int(np.searchsorted(self._offsets, self._offsets[row] + (8 << 20), side="right")) - 1)
+            start = int(self._offsets[row])
+            block = memoryview(self._data.bytes(start, int(self._offsets[last])))
+            for at in range(row, last):
+                yield bytes(block[int(self._offsets[at]) - start : int(self._offsets[at + 1]) - start])
+            row = last
+
+
+def array_key(row: Row, entry: Row) -> str:
+    """Return the key of a stream's Zarr group."""
+    return f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['array']}"
+
+
+def _times(objects: Objects, key: str, entry: Row) -> tuple[Array | None, dict[str, Array]]:
+    start, stop = int(entry["row_start"]), int(entry["row_end"])
+    timestamps = ArrayReader(objects, f"{key}/timestamps_ns").rows(start, stop) if entry["clock"] else None
+    others = {name: ArrayReader(objects, f"{key}/clock_{layout.node_name(name)}_ns").rows(start, stop) for name in entry["clocks"] or ()}
+    return timestamps, others
+
+
+def read_items(objects: Objects, key: str, entry: Row) -> Items:
+    """Return the items of one stream of an episode; their bytes are fetched when they are asked for."""
+    start, stop = int(entry["row_start"]), int(entry["row_end"])
+    codes = ArrayReader(objects, f"{key}/encoding").rows(start, stop)
+    names = group_attributes(objects, key)["encodings"]
+    offsets = ArrayReader(objects, f"{key}/offsets").rows(start, stop + 1)
+    encodings = [names[code] for code in codes]
+    return Items(StoredItems(ArrayReader(objects, f"{key}/data"), offsets), encodings[0] if len(set(encodings)) == 1 else encodings)
+
+
+def group_attributes(objects: Objects, key: str) -> Row:
+    """Return the attributes of a stream's Zarr group."""
+    import json
+
+    try:
+        return dict(json.loads(objects.get(f"{key}/zarr.json"))["attributes"])
+    except FileNotFoundError:
+        raise CorruptStore(f"{objects.url}/{key}/zarr.json: expected a Zarr group, found none; restore it from a copy") from None
+
+
+def read_stream(objects: Objects, row: Row, entry: Row, column: Column) -> Stream:
+    """Return one stream of an episode by its entry in the shard's index."""
+    key = array_key(row, entry)
+    try:
+        timestamps, clocks = _times(objects, key, entry)
+        values: Values
+        if entry["kind"] == "array":
+            values = ArrayReader(objects, f"{key}/values").rows(int(entry["row_start"]), int(entry["row_end"]))
+        elif entry["kind"] == "items":
+            values = read_items(objects, key, entry)
+        else:
+            media = entry["media"] if entry["kind"] == "media" else f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['media']}"
+            index = read_index(objects, media, int(entry["track"]))
+            values = MediaFrames(media, int(entry["track"]), int(entry["first_frame"]), int(entry["frames"]), index=index)
+    except FileNotFoundError as error:
+        raise CorruptStore(f"{objects.url}/{key}: a part of the stream is missing ({error}); restore it from a copy") from None
+    return Stream(column, values, timestamps, clocks)

@@ -1,0 +1,173 @@
+"""What is implausible in an episode: every check by name, and one pass that runs them.
+
+Evidence and verdict are kept apart: figures are numbers that any reader may judge anew, flags are the names of the checks that found something
+with today's limits. The pass reads headers and numbers only, so that it can run on every episode while it is ingested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.column import Column
+from dataengine.core.episode import EpisodeInfo
+from dataengine.core.problem import Problem
+from dataengine.validate.clocks import ClockFacts, clock_facts, clock_jitter, clock_not_monotonic, duplicate_times, time_gaps
+from dataengine.validate.limits import CheckLimits
+from dataengine.validate.numbers import SignalFacts, frozen_signal, gripper_chatter, jump, not_finite, saturated, signal_facts
+from dataengine.validate.pictures import (
+    PictureFacts,
+    constant_image,
+    damaged_frames,
+    frozen_frames,
+    grey_among_colour,
+    missing_frames,
+    mixed_frame_sizes,
+    repeats,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckInput:
+    """One stream as the checks see it.
+
+    `timestamps_ns` is (N,) int64, None without a clock. `numbers` are the (N, ...) values of a numeric stream, None where there are none or they are not
+    at hand; `rows` is N. `pictures` says what the headers of encoded pictures do, see `dataengine.validate.pictures`.
+    """
+
+    column: Column
+    timestamps_ns: Array | None
+    numbers: Array | None
+    rows: int
+    pictures: PictureFacts | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a pass found: problems in the order of the streams, figures, and the names of the checks that warn (sorted, each once)."""
+
+    problems: tuple[Problem, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+def too_short(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckLimits) -> list[Problem]:
+    """Find an episode of so few rows that nothing can be learnt from it."""
+    rows = max((stream.rows for stream in streams.values() if stream.column.steps), default=0)
+    if rows >= limits.min_rows:
+        return []
+    found = f"{rows} in its longest stream"
+    return [Problem("too_short", f"the episode: should have at least {limits.min_rows} rows, found {found}", "", "warning", f"{limits.min_rows} rows", found)]
+
+
+def idle_episode(info: EpisodeInfo, signals: Mapping[str, SignalFacts], columns: Mapping[str, Column], limits: CheckLimits) -> list[Problem]:
+    """Find an episode in which no measured state moves."""
+    states = [signal for name, signal in signals.items() if columns[name].meaning == "state"]
+    if not states or max(len(signal.rows) for signal in states) < limits.signal_rows:
+        return []
+    moved = max(float((signal.high - signal.low).max()) for signal in states)
+    if not moved < limits.idle_range:
+        return []
+    found = f"a movement of {moved:.3g} at most"
+    return [
+        Problem("idle_episode", f"the episode: its state should move, found {found}", "", "warning", "a state that moves", found, "leave it out of training")
+    ]
+
+
+CLOCK_CHECKS: dict[str, Callable[[str, ClockFacts, CheckLimits], list[Problem]]] = {
+    "clock_not_monotonic": clock_not_monotonic,
+    "duplicate_times": duplicate_times,
+    "time_gaps": time_gaps,
+    "clock_jitter": clock_jitter,
+}
+VALUE_CHECKS: dict[str, Callable[[Column, Array, CheckLimits], list[Problem]]] = {"not_finite": not_finite}
+SIGNAL_CHECKS: dict[str, Callable[[Column, SignalFacts, CheckLimits], list[Problem]]] = {
+    "frozen_signal": frozen_signal,
+    "saturated": saturated,
+    "jump": jump,
+    "gripper_chatter": gripper_chatter,
+}
+PICTURE_CHECKS: dict[str, Callable[[str, PictureFacts, CheckLimits], list[Problem]]] = {
+    "missing_frames": missing_frames,
+    "damaged_frames": damaged_frames,
+    "mixed_frame_sizes": mixed_frame_sizes,
+    "grey_among_colour": grey_among_colour,
+    "constant_image": constant_image,
+    "frozen_frames": frozen_frames,
+}
+EPISODE_CHECKS: dict[str, Callable[..., list[Problem]]] = {"too_short": too_short, "idle_episode": idle_episode}
+CHECKS: dict[str, Callable[..., list[Problem]]] = {**CLOCK_CHECKS, **VALUE_CHECKS, **SIGNAL_CHECKS, **PICTURE_CHECKS, **EPISODE_CHECKS}
+
+DEFAULT_LIMITS = CheckLimits()
+
+
+def _clocks(streams: Mapping[str, CheckInput]) -> list[tuple[str, Array]]:
+    """Return each clock once, with what to call it: streams that share one are named together."""
+    clocks: list[tuple[list[str], Array]] = []
+    for name, stream in streams.items():
+        times_ns = stream.timestamps_ns
+        if times_ns is None or len(times_ns) < 2:
+            continue
+        for names, known_ns in clocks:
+            if known_ns is times_ns or np.array_equal(known_ns, times_ns):
+                names.append(name)
+                break
+        else:
+            clocks.append(([name], times_ns))
+    return [(f"stream {names[0]!r}" + (f" and {len(names) - 1} on its clock" if len(names) > 1 else ""), times_ns) for names, times_ns in clocks]
+
+
+def examine(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckLimits = DEFAULT_LIMITS) -> Findings:
+    """Run every check over an episode.
+
+    Args:
+        info: what the reader knows; clocks are judged only where they were measured.
+        streams: each stream by name.
+        limits: where a figure becomes a problem.
+
+    Returns:
+        Problems, figures (`longest_gap_s`, `jitter_share`: the worst clock; `repeated_frames_share`: the worst camera; `not_finite`:
+        1 where a column has such values; `moved`: the largest range of a state), and flags.
+    """
+    problems: list[Problem] = []
+    figures: dict[str, float] = {}
+
+    def note(name: str, value: float) -> None:
+        figures[name] = max(figures.get(name, value), value)
+
+    if info.clock == "measured":
+        for where, times_ns in _clocks(streams):
+            clock = clock_facts(times_ns)
+            note("longest_gap_s", clock.longest_s)
+            if clock.median_s > 0:
+                note("jitter_share", (clock.p90_s - clock.p10_s) / clock.median_s)
+            for check_clock in CLOCK_CHECKS.values():
+                problems += check_clock(where, clock, limits)
+    signals: dict[str, SignalFacts] = {}
+    for name, stream in streams.items():
+        if stream.numbers is not None and len(stream.numbers):
+            found = [problem for check_values in VALUE_CHECKS.values() for problem in check_values(stream.column, stream.numbers, limits)]
+            note("not_finite", float(bool(found)))
+            signal = signal_facts(stream.column, stream.numbers)
+            if signal is not None:
+                signals[name] = signal
+                if stream.column.meaning == "state":
+                    note("moved", float((signal.high - signal.low).max()))
+                for check_signal in SIGNAL_CHECKS.values():
+                    found += check_signal(stream.column, signal, limits)
+            problems += found
+        if stream.pictures is not None and stream.rows:
+            note("repeated_frames_share", np.count_nonzero(repeats(stream.pictures)) / stream.rows)
+            for check_pictures in PICTURE_CHECKS.values():
+                problems += check_pictures(name, stream.pictures, limits)
+    problems += too_short(info, streams, limits)
+    problems += idle_episode(info, signals, {name: streams[name].column for name in signals}, limits)
+    return Findings(tuple(problems), figures, tuple(sorted({problem.check for problem in problems if problem.severity != "info"})))
+
+
+def check_episode(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckLimits = DEFAULT_LIMITS) -> list[Problem]:
+    """Return what is implausible in an episode; see `examine`, which also returns figures and flags."""
+    return list(examine(info, streams, limits).problems)

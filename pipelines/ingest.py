@@ -1,0 +1,239 @@
+"""The ingest job: find, plan, read in parallel, commit as it goes, name a version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dataengine.core.digest import digest_json
+from dataengine.core.errors import AlreadyThere, UsageError
+from dataengine.core.names import require_slug
+from dataengine.core.objects import Objects, open_objects
+from dataengine.core.problem import Problem
+from dataengine.store import layout
+from dataengine.store.catalog import Catalog
+from dataengine.store.commit import Committer
+from dataengine.store.jobs import Heartbeat, new_job_id
+from dataengine.store.landing import Outcome, reject_row, source_row
+from dataengine.store.refs import parse_address
+from dataengine.store.store import create_store
+from pipelines.children import Died, Limits
+from pipelines.config import IngestConfig
+from pipelines.plan import Plan, PlannedItem, find_items, make_plan
+from pipelines.runtime import Runtime
+from pipelines.unit import Unit, UnitResult, ingest_unit
+
+
+@dataclass(frozen=True)
+class IngestJob:
+    """What a user asks for: sources, the store, and how."""
+
+    sources: tuple[str, ...]
+    store: str
+    dataset: str | None = None
+    formats: tuple[str, ...] = ()
+    config: IngestConfig = field(default_factory=IngestConfig)
+    limit: int | None = None
+    retry: bool = False
+    single_writer: bool = False
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+    command: str = "ingest"
+
+
+@dataclass
+class Report:
+    """What a job did; found = landed + skipped + rejected."""
+
+    found: int = 0
+    landed: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    steps: int = 0
+    bytes: int = 0
+    version: int | None = None
+    datasets: dict[str, dict[str, int]] = field(default_factory=dict)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    ignored_files: list[str] = field(default_factory=list)
+    units: int = 0
+    seconds: float = 0.0
+    read_bytes: int = 0
+    stored_bytes: int = 0
+    job: str = ""
+    store: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 where everything landed or was there, 3 where something was rejected."""
+        return 3 if self.rejected else 0
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(message: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def require_conditional_put(objects: Objects, job: str, single_writer: bool) -> None:
+    """Refuse a store whose put-if-absent does not hold, unless the user says that nobody else writes."""
+    if objects.local("") is not None or single_writer:
+        return
+    key = f"{layout.JOBS}/{job}.probe"
+    objects.put_if_absent(key, b"1")
+    try:
+        objects.put_if_absent(key, b"2")
+    except AlreadyThere:
+        return
+    finally:
+        objects.delete([key])
+    raise UsageError(f"{objects.url}: does not keep two writers apart (no conditional put); use another store, or --single-writer if nobody else writes")
+
+
+def plan_job(job: IngestJob, catalog: Catalog | None) -> Plan:
+    """Find the items of a job's sources and plan how they are read."""
+    if job.dataset is not None:
+        require_slug("dataset", job.dataset)
+    items, ignored, problems = find_items(job.sources, job.storage_options, job.formats)
+    plan = make_plan(items, catalog, job.config, job.dataset, job.retry, job.limit)
+    plan.ignored, plan.problems = ignored, [*problems, *plan.problems]
+    return plan
+
+
+def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Report:
+    """Run an ingest job to its end.
+
+    Raises:
+        UsageError: nothing is recognised, or the call is wrong; the store is left as it was.
+    """
+    started = time.monotonic()
+    address = parse_address(job.store)
+    if address.ref is not None or address.dataset is not None:
+        raise UsageError(f"{job.store!r}: a job writes to a store, not to a version; leave out what follows '@' or '#'")
+    objects = open_objects(address.url, job.storage_options)
+    there = objects.head(layout.STORE) is not None
+    progress("finding recordings", 0, 0)
+    plan = plan_job(job, Catalog(objects) if there else None)
+    create_store(objects)
+    name = new_job_id()
+    require_conditional_put(objects, name, job.single_writer)
+    committer = Committer(objects, name, job.command, digest_json(job.config.model_dump(mode="json")))
+    heartbeat = Heartbeat(objects, name, job.command)
+    report = Report(job=name, store=objects.url, ignored=len(plan.ignored), ignored_files=plan.ignored[:1000])
+    try:
+        _run_units(job, plan, runtime, committer, objects, report, progress)
+        _count_known(plan, committer, report)
+        _fill(report, plan, committer)
+        version = committer.finish(_counts(report))
+    except BaseException:
+        heartbeat.end("failed")
+        raise
+    heartbeat.end("ended")
+    report.version = version.number if version is not None else None
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _counts(report: Report) -> dict[str, int]:
+    return {key: getattr(report, key) for key in ("found", "landed", "skipped", "rejected", "ignored")}
+
+
+def _fill(report: Report, plan: Plan, committer: Committer) -> None:
+    committer.flush()
+    tally = committer.tally
+    report.landed, report.rejected = tally.landed, report.rejected + tally.rejected
+    report.skipped += tally.skipped
+    report.found = report.landed + report.skipped + report.rejected
+    report.steps, report.bytes = tally.steps, tally.bytes
+    report.problems = [problem.as_dict() for problem in plan.problems] + tally.problems
+    report.rejects += [
+        {key: row.get(key) for key in ("dataset", "source_uri", "source_key", "check", "where", "expected", "found", "advice")} for row in tally.rejects
+    ]
+    report.datasets = tally.datasets
+    report.units = len(plan.units)
+
+
+def _count_known(plan: Plan, committer: Committer, report: Report) -> None:
+    for known in plan.known:
+        report.skipped += known.recordings - known.rejected
+        report.rejected += known.rejected
+        committer.rely(known.job, known.job_commit)
+        if known.rejected:
+            report.rejects += committer.rejects_of(known.uri)
+
+
+def _run_units(job: IngestJob, plan: Plan, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress) -> None:
+    """Read the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
+    units = [
+        Unit(number, objects.url, dict(job.storage_options), dict(job.storage_options), committer.job, tuple(items), job.config, job.limit)
+        for number, items in enumerate(plan.units)
+    ]
+    ready: dict[int, UnitResult] = {}
+    lost: list[Unit] = []
+    turn = 0
+    done = 0
+    for number, result in runtime.map(ingest_unit, units):
+        done += 1
+        if isinstance(result, Died):
+            lost.append(units[number])
+            ready[number] = UnitResult(number, (), 0)
+            progress(f"unit {number + 1}: {result.reason}; its recordings are read again one by one", done, len(units))
+        else:
+            ready[number] = result
+        if lost:
+            continue  # what was lost comes first in the plan; it is committed in its place below
+        while turn in ready:
+            _take(ready.pop(turn), committer, report, job.config)
+            turn += 1
+        progress(f"{committer.tally.landed} landed", done, len(units))
+    for unit in lost:
+        ready[unit.number] = _read_one_by_one(unit, runtime, progress)
+    while turn in ready:
+        _take(ready.pop(turn), committer, report, job.config)
+        turn += 1
+
+
+def _take(result: UnitResult, committer: Committer, report: Report, config: IngestConfig) -> None:
+    committer.add(result.outcomes)
+    report.stored_bytes += result.stored_bytes
+    report.read_bytes += sum(int(outcome.source["bytes"]) for outcome in result.outcomes)
+    if time.monotonic() - committer.last_commit >= config.commits.every_s or committer.waiting_bytes >= config.commits.bytes:
+        committer.flush()
+
+
+def _read_one_by_one(unit: Unit, runtime: Runtime, progress: Progress) -> UnitResult:
+    """Read the items of a unit whose worker died, each in a process of its own; an item that kills it twice is rejected."""
+    singles = [replace(unit, items=(planned,)) for planned in unit.items]
+    limits = Limits(unit.config.limits.memory_bytes, unit.config.limits.seconds)
+    outcomes: list[Outcome] = []
+    stored = 0
+    for number, result in runtime.map_carefully(ingest_unit, singles, limits):
+        progress(f"reading {unit.items[number].item.path} alone", number + 1, len(singles))
+        if isinstance(result, Died):
+            outcomes.append(_rejection(unit.items[number], result))
+        else:
+            outcomes.extend(result.outcomes)
+            stored += result.stored_bytes
+    return UnitResult(unit.number, tuple(outcomes), stored)
+
+
+def _rejection(planned: PlannedItem, death: Died) -> Outcome:
+    reading = planned.reading
+    problem = Problem(
+        "parser_died",
+        f"{planned.item.path}: {death.reason}",
+        planned.item.path,
+        "error",
+        "a file that its parser survives",
+        death.reason,
+        "check the file with the tool that wrote it, or copy it again from where it was recorded",
+    )
+    return Outcome(source_row(reading), rejects=[reject_row(reading, "", problem, 0)])
+
+
+def sources_to_retry(catalog_rejects: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the addresses of the items that have rejected recordings, each once."""
+    return sorted({str(row["source_uri"]) for row in catalog_rejects})

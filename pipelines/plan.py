@@ -1,0 +1,156 @@
+"""What a job is going to do: which items are there, which are known already, and how the rest is grouped into units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from dataengine.core.digest import digest_bytes, digest_json
+from dataengine.core.errors import NothingRecognised
+from dataengine.core.problem import Problem
+from dataengine.core.protocols import Item, Reader
+from dataengine.schema.descriptions import DatasetDescription, describe
+from dataengine.sources.listing import list_source
+from dataengine.sources.registry import READERS, reader
+from dataengine.store.catalog import Catalog
+from dataengine.store.landing import Reading, source_uri
+from pipelines.config import IngestConfig
+
+
+@dataclass(frozen=True)
+class PlannedItem:
+    """An item, how it is read, and the episodes that an older reading of the same bytes left (they are replaced)."""
+
+    item: Item
+    reading: Reading
+    description: DatasetDescription | None
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownItem:
+    """An item that was read before and has not changed since."""
+
+    uri: str
+    recordings: int
+    rejected: int
+    job: str
+    job_commit: int
+
+
+@dataclass
+class Plan:
+    """The items of a job: what is to be read, in units, and what is known already."""
+
+    units: list[list[PlannedItem]] = field(default_factory=list)
+    known: list[KnownItem] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def items(self) -> list[PlannedItem]:
+        """Return all items that are to be read, in the order of the plan."""
+        return [item for unit in self.units for item in unit]
+
+
+def reading_of(item: Item, dataset: str, description: DatasetDescription | None, config: IngestConfig) -> Reading:
+    """Return how an item is read; its digest changes with the reader's version and with whatever affects the output."""
+    module = reader(item.reader)
+    known = description.model_dump(mode="json") if description is not None else None
+    digest = digest_json([module.NAME, module.VERSION, config.affecting(item.reader), known])
+    return Reading(digest, module.NAME, module.VERSION, dataset, source_uri(item), item.fingerprint, item.splits, item.size)
+
+
+def find_items(sources: Sequence[str], options: Mapping[str, str] | None, formats: Sequence[str]) -> tuple[list[Item], list[str], list[Problem]]:
+    """Return the items of all sources, the files that belong to none, and what is declared but absent.
+
+    Raises:
+        NothingRecognised: no reader claims anything.
+        UsageError: a source does not exist, or a format is not known.
+    """
+    readers: Mapping[str, Reader] = {name: reader(name) for name in formats} if formats else READERS
+    items: list[Item] = []
+    ignored: list[str] = []
+    problems: list[Problem] = []
+    for source in sources:
+        listing = list_source(source, options)
+        for module in readers.values():
+            found = module.find(listing)
+            items.extend(found.items)
+            problems.extend(found.problems)
+            listing = listing.without(found.claimed)
+        ignored.extend(f"{listing.root}/{path}" for path in listing.files)
+    if not items and not problems:
+        raise NothingRecognised(
+            f"{', '.join(sources)}: expected recordings of a known format ({', '.join(readers)}), "
+            f"found {len(ignored)} other file{'' if len(ignored) == 1 else 's'}; see `dataengine sources`"
+        )
+    return items, ignored, problems
+
+
+def _known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    columns = ["dataset", "fact", "fingerprint", "reading", "recordings", "rejected", "job", "job_commit", "episode_ids"]
+    frame = catalog.scan().filter((pl.col("kind") == "source") & pl.col("fact").is_in(list(facts))).select(columns).collect()
+    return {(row["dataset"], row["fact"]): row for row in frame.iter_rows(named=True)}
+
+
+def make_plan(
+    items: Sequence[Item], catalog: Catalog | None, config: IngestConfig, dataset: str | None = None, retry: bool = False, limit: int | None = None
+) -> Plan:
+    """Leave out what is known, and group the rest into units that do not depend on the number of workers.
+
+    Args:
+        items: what was found.
+        catalog: the store's, None for a store that does not exist yet.
+        config: the job's.
+        dataset: a name for all items instead of those their readers propose.
+        retry: read items again that had rejected recordings.
+        limit: read no more recordings than this: everything goes into one unit.
+    """
+    plan = Plan()
+    facts = {id(item): digest_bytes(source_uri(item).encode()) for item in items}
+    known = _known_sources(catalog, list(facts.values())) if catalog is not None and items else {}
+    todo: list[PlannedItem] = []
+    for item in items:
+        name = dataset or item.dataset
+        description = describe(name) or describe(item.dataset)
+        reading = reading_of(item, name, description, config)
+        before = known.get((name, facts[id(item)]))
+        if before is not None and before["fingerprint"] == item.fingerprint:
+            if before["reading"] == reading.digest and not (retry and before["rejected"]):
+                plan.known.append(KnownItem(reading.source_uri, before["recordings"], before["rejected"], before["job"], before["job_commit"]))
+                continue
+            replaces = tuple(before["episode_ids"] or ()) if before["reading"] != reading.digest else ()
+            todo.append(PlannedItem(item, reading, description, replaces))
+        else:
+            todo.append(PlannedItem(item, reading, description))
+    todo.sort(key=lambda planned: (planned.reading.dataset, planned.item.reader, planned.item.root, planned.item.path))
+    if limit is not None:
+        plan.units = _by_dataset(todo)
+    else:
+        plan.units = group(todo, config)
+    return plan
+
+
+def _by_dataset(todo: Sequence[PlannedItem]) -> list[list[PlannedItem]]:
+    units: dict[str, list[PlannedItem]] = {}
+    for planned in todo:
+        units.setdefault(planned.reading.dataset, []).append(planned)
+    return list(units.values())
+
+
+def group(todo: Sequence[PlannedItem], config: IngestConfig) -> list[list[PlannedItem]]:
+    """Group items by name and size: a unit is full at the configured bytes or recordings, and holds one dataset only."""
+    units: list[list[PlannedItem]] = []
+    size = recordings = 0
+    for planned in todo:
+        if not units or units[-1][0].reading.dataset != planned.reading.dataset or size >= config.units.bytes or recordings >= config.units.recordings:
+            units.append([])
+            size = recordings = 0
+        units[-1].append(planned)
+        size += planned.item.size
+        recordings += planned.item.recordings or 1
+    return units

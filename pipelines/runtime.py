@@ -1,0 +1,158 @@
+"""Where work runs: on Ray Data, started locally by itself or on a cluster, or in child processes of this machine. The only file that imports Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pipelines.children import Died, Limits, map_in_children
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRIES = 1  # a task that killed its worker may have been killed by its neighbour: once more, then alone
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How tasks are run.
+
+    `local` runs them in child processes without Ray; otherwise on Ray Data, on the cluster at `address` where one is given.
+    """
+
+    local: bool = False
+    address: str | None = None
+    workers: int | None = None
+
+    @property
+    def cores(self) -> int:
+        """Return how many tasks run at once on this machine."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R | Died]]:
+        """Yield (task number, result) in the order in which tasks end; Died for a task whose worker did not come back."""
+        if not tasks:
+            return iter(())
+        if self.local:
+            return map_in_children(function, tasks, self.cores)
+        return self._map_on_ray(function, tasks)
+
+    def map_carefully(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits) -> Iterator[tuple[int, R | Died]]:
+        """Yield (task number, result), each task in a process of its own with limits, one retry for a death: for what killed its worker before."""
+        for number, task in enumerate(tasks):
+            guarded = _Guarded(function, limits)
+            if self.local:
+                yield number, guarded(task)
+            else:
+                yield number, self._one_on_ray(guarded, task)
+
+    # -- Ray
+
+    def _start(self) -> None:
+        import ray
+
+        if ray.is_initialized():
+            return
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+        if self.address is not None:
+            settings = {"address": self.address, "logging_level": logging.ERROR, "log_to_driver": False}
+        else:
+            settings |= {"num_cpus": self.cores, "object_store_memory": 512 << 20}
+        ray.init(**settings)
+
+    def _map_on_ray(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R | Died]]:
+        import ray
+
+        self._start()
+        with _quiet_ray_data():
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            context.max_errored_blocks = -1  # a lost block is found below, by the numbers that did not come back
+            context.actor_task_retry_on_errors = False
+            rows = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
+            data = ray.data.from_items(rows, override_num_blocks=len(rows))
+            call = _RayCall(pickle.dumps(function))
+            mapped = data.map(call, num_cpus=1, max_retries=RETRIES, retry_exceptions=False, concurrency=self.workers)
+            back: set[int] = set()
+            for row in mapped.iter_rows():
+                number = int(row["number"])
+                back.add(number)
+                done, value = pickle.loads(row["result"])  # noqa: S301 - what our own worker wrote
+                if not done:
+                    raise value
+                yield number, value
+            for number in range(len(tasks)):
+                if number not in back:
+                    yield number, Died("the worker that read it died")
+
+    def _one_on_ray(self, guarded: _Guarded, task: Any) -> Any:
+        import ray
+
+        self._start()
+        try:
+            return ray.get(ray.remote(_call_guarded).options(num_cpus=1, max_retries=RETRIES).remote(guarded, task))
+        except ray.exceptions.WorkerCrashedError:
+            return Died("the worker that read it died")
+
+    def stop(self) -> None:
+        """Stop a Ray that this process started."""
+        if self.local or self.address is not None:
+            return
+        import ray
+
+        if ray.is_initialized():
+            ray.shutdown()
+
+
+class _RayCall:
+    """Runs the function on a row of Ray Data; errors travel in the result, so that they never cost a block."""
+
+    def __init__(self, function: bytes) -> None:
+        self.function = function
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        function = pickle.loads(self.function)  # noqa: S301 - what our own driver wrote
+        try:
+            answer: tuple[bool, Any] = (True, function(pickle.loads(row["task"])))  # noqa: S301
+        except Exception as error:  # noqa: BLE001 - whatever it is, the driver raises it
+            answer = (False, error)
+        return {"number": row["number"], "result": pickle.dumps(answer)}
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """Runs one task in a child process with limits, a second time if its process dies."""
+
+    function: Callable[[Any], Any]
+    limits: Limits
+
+    def __call__(self, task: Any) -> Any:
+        result: Any = Died("was never started")
+        for _ in range(2):
+            ((_, result),) = map_in_children(self.function, [task], 1, self.limits)
+            if not isinstance(result, Died):
+                break
+        return result
+
+
+def _call_guarded(guarded: _Guarded, task: Any) -> Any:
+    return guarded(task)
+
+
+@contextlib.contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """Keep Ray Data's own log lines off the terminal."""
+    logger = logging.getLogger("ray.data")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

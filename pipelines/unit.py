@@ -1,0 +1,135 @@
+"""One unit of an ingest job: a plain function that reads its items and writes whole shards. It runs in a worker process."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataengine.core.column import Column
+from dataengine.core.episode import EpisodeInfo, Event, Rejected
+from dataengine.core.objects import Objects, open_objects
+from dataengine.core.protocols import ReadOptions
+from dataengine.schema.descriptions import DatasetDescription
+from dataengine.sources.listing import SourceOpener
+from dataengine.sources.registry import reader
+from dataengine.store.catalog import Catalog, KnownIds
+from dataengine.store.commit import dataset_columns, feature_digests
+from dataengine.store.landing import Landing, LandingPolicy, Outcome
+from dataengine.store.shard import ShardPlace, ShardWriter
+from dataengine.store.video_lane import VideoPolicy
+from pipelines.config import IngestConfig
+from pipelines.plan import PlannedItem
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a worker is handed: items of one dataset, and where they go."""
+
+    number: int
+    store: str
+    store_options: Mapping[str, str]
+    source_options: Mapping[str, str]
+    job: str
+    items: tuple[PlannedItem, ...]
+    config: IngestConfig
+    limit: int | None = None
+
+    @property
+    def dataset(self) -> str:
+        """Return the dataset of the unit's items."""
+        return self.items[0].reading.dataset
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a worker hands back: never pixels, only what became of each item, and the bytes of the shards."""
+
+    number: int
+    outcomes: tuple[Outcome, ...]
+    stored_bytes: int
+
+
+class _KnownExcept:
+    """The ids that are in the dataset, without those that the unit is going to replace."""
+
+    def __init__(self, known: KnownIds, replaced: frozenset[str]) -> None:
+        self._known, self._replaced = known, replaced
+
+    def __contains__(self, episode_id: object) -> bool:
+        return isinstance(episode_id, str) and episode_id not in self._replaced and episode_id in self._known
+
+
+def read_options(planned: PlannedItem, config: IngestConfig) -> ReadOptions:
+    """Return what a reader is told: the rate by the user or the dataset's description, and the reader's own options."""
+    description: DatasetDescription | None = planned.description
+    known = description.model_dump(mode="json") if description is not None else {}
+    return ReadOptions(rate_hz=config.rate_hz, description=known, config=config.readers.get(planned.item.reader, {}))
+
+
+def policy_of(config: IngestConfig) -> LandingPolicy:
+    """Return what landing is told."""
+    return LandingPolicy(config.align, config.lossless, config.embodiment, config.licence, config.consent)
+
+
+def video_policy(config: IngestConfig) -> VideoPolicy:
+    """Return how raw frames are encoded."""
+    return VideoPolicy(config.lossless, config.encoding.crf, config.encoding.gop, config.encoding.on_loss)
+
+
+def known_state(objects: Objects, dataset: str) -> tuple[KnownIds, dict[str, Column]]:
+    """Return the episode ids and the columns that a dataset has now."""
+    catalog = Catalog(objects)
+    table = catalog.table()
+    known = KnownIds()
+    known.update(catalog, table, dataset)
+    digests = feature_digests(catalog, table, [dataset])
+    return known, dataset_columns(objects, digests)[dataset]
+
+
+def limited(events: Iterator[Event], left: int) -> Iterator[Event]:
+    """Yield events until `left` recordings have ended."""
+    for event in events:
+        if left <= 0:
+            return
+        yield event
+        if isinstance(event, EpisodeInfo | Rejected):
+            left -= 1
+
+
+def ingest_unit(unit: Unit) -> UnitResult:
+    """Read every item of the unit and write what lands into shards; nothing of it counts until it is committed."""
+    objects = open_objects(unit.store, unit.store_options)
+    known, columns = known_state(objects, unit.dataset)
+    replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces)
+    outcomes: list[Outcome] = []
+    left = unit.limit
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch:
+
+        def open_shard() -> ShardWriter:
+            place = ShardPlace(objects, unit.dataset, f"{unit.job}-{unit.number:05d}-{uuid.uuid4().hex[:8]}", unit.job, Path(scratch))
+            return ShardWriter(place, video_policy(unit.config))
+
+        landing = Landing(
+            open_shard,
+            unit.config.units.bytes,
+            unit.config.units.recordings,
+            _KnownExcept(known, replaced),
+            columns,
+            unit.items[0].description,
+            policy_of(unit.config),
+        )
+        for planned in unit.items:
+            if left is not None and left <= 0:
+                break
+            files = SourceOpener(open_objects(planned.item.root, unit.source_options))
+            events = reader(planned.item.reader).read(planned.item, files, read_options(planned, unit.config))
+            outcome = landing.land(planned.reading, events if left is None else limited(events, left), files)
+            if left is not None:
+                left -= outcome.recordings
+                outcome.partial = True
+            outcomes.append(outcome)
+        stored = landing.close()
+    return UnitResult(unit.number, tuple(outcomes), stored)

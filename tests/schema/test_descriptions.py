@@ -1,0 +1,147 @@
+"""Known datasets: what the project says of them, and that a description never overwrites what a file said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dataengine.core.column import ActionSpace, Camera, Column, Gripper
+from dataengine.core.errors import ConfigError
+from dataengine.schema.descriptions import apply, describe, descriptions, mismatches, read_descriptions
+
+GOOD = """
+name: a
+title: A dataset
+rate_hz: 7
+cite: [a paper]
+columns:
+  action: {also: [steps/action], dims: [x, gripper], action_space: {kind: ee_delta, gripper: {dimension: 1, closed: 1, open: -1}}}
+actions: [action]
+"""
+
+
+def write(folder: Path, text: str, name: str = "a") -> Path:
+    (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_rates() -> None:
+    rates = {"bridge_dataset": 5.0, "fractal20220817_data": 3.0, "droid": 15.0, "robosuite_lift": 20.0, "aloha": 50.0, "sample_arm": None}
+    assert {name: descriptions()[name].rate_hz for name in rates} == rates
+
+
+def test_by_name_and_alias() -> None:
+    described = describe("bridge")
+    assert described is not None
+    assert described.name == "bridge_dataset"
+    assert describe("robosuite_demos") is descriptions()["robosuite_lift"]
+    assert describe("lab-towel") is None
+
+
+def test_gripper_signs() -> None:
+    def gripper(dataset: str, column: str) -> tuple[float, float]:
+        space = descriptions()[dataset].columns[column].action_space
+        assert space is not None
+        assert space.gripper is not None
+        return space.gripper.closed, space.gripper.open
+
+    assert gripper("bridge_dataset", "action") == (0, 1)
+    assert gripper("robosuite_lift", "action") == (1, -1)
+    assert gripper("droid", "observation.gripper_position") == (1, 0)
+    assert gripper("fractal20220817_data", "action.gripper_closedness_action") == (1, -1)
+
+
+def test_apply_fills_what_the_file_left_open() -> None:
+    columns = {
+        "action": Column("action", shape=(7,)),
+        "observation.images.image_0": Column("observation.images.image_0", kind="image", dtype="uint8", shape=(64, 64, 3), encoding="jpeg"),
+        "reward": Column("reward"),
+    }
+    filled = apply(descriptions()["bridge_dataset"], columns)
+    assert list(filled) == list(columns)
+    assert filled["reward"] is columns["reward"]
+    action = filled["action"]
+    assert (action.meaning, action.dims, action.align, action.action_source) == (
+        "action",
+        ("x", "y", "z", "roll", "pitch", "yaw", "gripper"),
+        "previous",
+        "commanded",
+    )
+    assert action.action_space == ActionSpace("ee_delta", "rpy", None, False, Gripper(6, 0.0, 1.0), 5.0)
+    assert filled["observation.images.image_0"].camera == Camera("primary")
+    assert filled["observation.images.image_0"].encoding == "jpeg"
+
+
+def test_apply_never_overwrites_what_the_file_said() -> None:
+    said = Column(
+        "action",
+        shape=(7,),
+        meaning="state",
+        unit="mm",
+        dims=tuple("abcdefg"),
+        frame="tool",
+        action_space=ActionSpace("ee_delta", frame="tool", absolute=True),
+        action_source="measured",
+        align="linear",
+        doc="as said",
+    )
+    wrist = Column("observation.images.image_0", kind="image", camera=Camera("wrist", (1.0, 2.0, 3.0, 4.0)))
+    filled = apply(descriptions()["bridge_dataset"], {"action": said, wrist.name: wrist})
+    action = filled["action"]
+    assert action.action_space == ActionSpace("ee_delta", "rpy", "tool", True, Gripper(6, 0.0, 1.0), 5.0)
+    for name in ("meaning", "unit", "dims", "frame", "action_source", "align", "doc"):
+        assert getattr(action, name) == getattr(said, name)
+    assert filled[wrist.name].camera == Camera("wrist", (1.0, 2.0, 3.0, 4.0))
+
+
+def test_another_kind_of_action_is_left_alone() -> None:
+    said = Column("action", shape=(7,), action_space=ActionSpace("joint_position"))
+    assert apply(descriptions()["bridge_dataset"], {"action": said})["action"].action_space == ActionSpace("joint_position")
+
+
+def test_columns_by_other_names_and_by_source() -> None:
+    columns = {"cmd": Column("cmd", shape=(7,), extra={"source": "steps/action"}), "steps/observation/state": Column("steps/observation/state", shape=(7,))}
+    filled = apply(descriptions()["bridge_dataset"], columns)
+    assert filled["cmd"].meaning == "action"
+    assert filled["steps/observation/state"].meaning == "state"
+
+
+def test_a_column_of_another_width_gets_no_dims_and_is_a_problem() -> None:
+    columns = {"action": Column("action", shape=(8,)), "observation.state": Column("observation.state", shape=(7,))}
+    filled = apply(descriptions()["bridge_dataset"], columns)
+    assert (filled["action"].dims, filled["action"].action_space) == (None, None)
+    assert filled["action"].meaning == "action"
+    (problem,) = mismatches(descriptions()["bridge_dataset"], columns)
+    assert (problem.check, problem.where, problem.found) == ("description_differs", "action", "shape (8,)")
+    assert problem.expected == "7 entries (x, y, z, roll, pitch, yaw, gripper)"
+
+
+def test_an_absent_action_is_a_problem() -> None:
+    (problem,) = mismatches(descriptions()["bridge_dataset"], {"observation.state": Column("observation.state", shape=(7,))})
+    assert problem.message == "the action 'action' of 'bridge_dataset' is absent"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("actions: [action]", "actions: [acton]"), "actions: acton must stand in columns"),
+        (GOOD.replace("dimension: 1", "dimension: 2"), "must be below the 2 dims, got 2"),
+        (GOOD.replace("cite: [a paper]", "cite: []"), "cite: "),
+        (GOOD.replace("rate_hz: 7", "rate_hz: 0"), "rate_hz: "),
+        (GOOD.replace("rate_hz: 7", "rate: 7"), "unknown key 'rate', did you mean 'rate_hz'"),
+        (GOOD.replace("rate_hz: 7", "embodiment: r2d2"), "embodiment must be one of .*widowx_250, got 'r2d2'"),
+        (GOOD.replace("actions: [action]", "  command: {also: [action]}"), "action must stand once"),
+        (GOOD.replace("kind: ee_delta", "kind: ee_deltas"), "columns.action.action_space.kind"),
+    ],
+)
+def test_careless_files(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_descriptions(write(tmp_path, text))
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    write(tmp_path, GOOD.replace("name: a\n", "name: b\naliases: [a]\n"), "b")
+    with pytest.raises(ConfigError, match="the name 'a' is taken"):
+        read_descriptions(tmp_path)
