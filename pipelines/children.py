@@ -140,3 +140,24 @@ def map_in_children(function: Callable[[T], R], tasks: Sequence[T], workers: int
     finally:
         for child in children:
             child.end()
+
+
+_KEPT: dict[Callable[[Any], Any], _Child[Any]] = {}
+
+
+def in_kept_child(function: Callable[[T], R], task: T) -> R | Died:
+    """Run one task in a child of this process that is kept for the next task; Died where it does not come back."""
+    child = _KEPT.pop(function, None) or _Child(function)
+    try:
+        child.give(0, task)
+        done, value = child.pipe.recv()
+    except (EOFError, ConnectionResetError, BrokenPipeError):
+        reason = _death(child.process)
+        child.end()
+        return Died(reason)
+    child.task = None
+    _KEPT[function] = child
+    if not done:
+        raise value
+    result: R = value
+    return result

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipelines.children import Died, Limits, map_in_children
+from pipelines.children import Died, Limits, in_kept_child, map_in_children
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-RETRIES = 1  # a task that killed its worker may have been killed by its neighbour: once more, then alone
+RETRIES = 1
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,9 @@ class Runtime:
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
             context.max_errored_blocks = -1  # a lost block is found below, by the numbers that did not come back
-            context.actor_task_retry_on_errors = False
             rows = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
             data = ray.data.from_items(rows, override_num_blocks=len(rows))
-            call = _RayCall(pickle.dumps(function))
-            mapped = data.map(call, num_cpus=1, max_retries=RETRIES, retry_exceptions=False, concurrency=self.workers)
+            mapped = data.map(_RayCall(function), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=self.workers))
             back: set[int] = set()
             for row in mapped.iter_rows():
                 number = int(row["number"])
@@ -111,16 +109,20 @@ class Runtime:
             ray.shutdown()
 
 
+@dataclass(frozen=True)
 class _RayCall:
-    """Runs the function on a row of Ray Data; errors travel in the result, so that they never cost a block."""
+    """Runs the function on a row of Ray Data, in a child process of the worker.
 
-    def __init__(self, function: bytes) -> None:
-        self.function = function
+    A parser that dies then kills the child and not the worker: Ray Data runs a task whose worker died again and again, without end. Errors travel in
+    the result, so that they never cost a block.
+    """
+
+    function: Callable[[Any], Any]
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        function = pickle.loads(self.function)  # noqa: S301 - what our own driver wrote
+        task = pickle.loads(row["task"])  # noqa: S301 - what our own driver wrote
         try:
-            answer: tuple[bool, Any] = (True, function(pickle.loads(row["task"])))  # noqa: S301
+            answer: tuple[bool, Any] = (True, in_kept_child(self.function, task))
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver raises it
             answer = (False, error)
         return {"number": row["number"], "result": pickle.dumps(answer)}
@@ -148,11 +150,11 @@ def _call_guarded(guarded: _Guarded, task: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet_ray_data() -> Iterator[None]:
-    """Keep Ray Data's own log lines off the terminal."""
+    """Keep Ray Data's own log lines off the terminal; its files keep them."""
     logger = logging.getLogger("ray.data")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    before = list(logger.handlers)
+    logger.handlers = [handler for handler in before if "File" in type(handler).__name__]
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.handlers = before

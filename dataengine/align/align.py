@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -31,18 +32,22 @@ from dataengine.align.resample import (
     slerp,
     take,
 )
-from dataengine.align.table import flags_of, order_of, table
+from dataengine.align.table import order_of, table
 from dataengine.core.arrays import Array
 from dataengine.core.clock import NS_PER_S, nominal_timestamps_ns
 from dataengine.core.episode import EpisodeInfo
 from dataengine.core.errors import BadRecording
-from dataengine.core.problem import Problem
+from dataengine.core.problem import Problem, Severity
 from dataengine.core.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """A trajectory and what alignment noticed; each problem's `check` stands in the trajectory's flags too."""
+    """A trajectory and what alignment noticed.
+
+    The trajectory's flags name the problems that warn, a tail (`tail_longer`), and clocks that were put in order (`clock_not_monotonic`,
+    `duplicate_times`); the checks of clocks describe the latter, so they are no problems here.
+    """
 
     trajectory: Trajectory
     problems: tuple[Problem, ...] = ()
@@ -139,6 +144,20 @@ def _resampled(
     return out
 
 
+def _never_fresh(streams: Mapping[str, AlignInput]) -> list[Problem]:
+    """Name the streams without one sample near enough to a step; of topics whose meaning is not known (a map sent once) that is no fault."""
+    problems = []
+    for severity, names in (
+        ("warning", [name for name, stream in streams.items() if stream.column.is_camera or stream.column.meaning in ("state", "action")]),
+        ("info", [name for name, stream in streams.items() if not (stream.column.is_camera or stream.column.meaning in ("state", "action"))]),
+    ):
+        if names:
+            listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            message = f"{listed}: expected samples within the staleness bound of the steps, found none; the native streams hold them"
+            problems.append(Problem("never_fresh", message, names[0], cast(Severity, severity), "samples near the steps", f"none in {len(names)} streams"))
+    return problems
+
+
 def _rate_hz(info: EpisodeInfo, steps: _Steps, config: AlignConfig) -> float | None:
     if config.rate_hz is not None:
         return config.rate_hz
@@ -151,9 +170,11 @@ def _rate_hz(info: EpisodeInfo, steps: _Steps, config: AlignConfig) -> float | N
 def _on_control_clock(info: EpisodeInfo, streams: Mapping[str, AlignInput], config: AlignConfig, problems: list[Problem]) -> Trajectory:
     sorted_times: dict[str, Array] = {}
     orders: dict[str, Array] = {}
+    flags: set[str] = set()
     for name, stream in streams.items():
         if len(stream) and stream.timestamps_ns is not None:
-            order = order_of(name, stream.timestamps_ns, problems)
+            order, clock_flags = order_of(stream.timestamps_ns)
+            flags |= clock_flags
             sorted_times[name] = stream.timestamps_ns if order is None else stream.timestamps_ns[order]
             if order is not None:
                 orders[name] = order
@@ -162,10 +183,8 @@ def _on_control_clock(info: EpisodeInfo, streams: Mapping[str, AlignInput], conf
             problems.append(Problem("no_clock", message, where=name))
     steps = _steps(info, streams, sorted_times, config)
     taken = _resampled(info, streams, sorted_times, orders, steps, config)
-    for name, (_, there, _, _) in taken.items():
-        if name in sorted_times and len(there) and not there.any():
-            message = f"stream {name!r}: none of its {len(streams[name])} samples is near enough to a step"
-            problems.append(Problem("never_fresh", message, where=name, expected="samples within the staleness bound of the steps", found="none"))
+    problems += _never_fresh({name: streams[name] for name, (_, there, _, _) in taken.items() if name in sorted_times and len(there) and not there.any()})
+    flags |= {problem.check for problem in problems if problem.severity != "info"}
     return Trajectory(
         steps.t_ns,
         {name: values for name, (values, _, _, _) in taken.items() if values is not None},
@@ -176,7 +195,7 @@ def _on_control_clock(info: EpisodeInfo, streams: Mapping[str, AlignInput], conf
         info.clock,
         _rate_hz(info, steps, config),
         len(steps.t_ns),
-        flags_of(problems),
+        tuple(sorted(flags)),
     )
 
 

@@ -15,29 +15,16 @@ from dataengine.core.problem import Problem
 from dataengine.core.trajectory import Trajectory
 
 
-def flags_of(problems: list[Problem]) -> tuple[str, ...]:
-    """Return the names of the checks that found something."""
-    return tuple(sorted({problem.check for problem in problems}))
+def order_of(times_ns: Array) -> tuple[Array | None, set[str]]:
+    """Return the rows of a clock in the order of time, equal times in recorded order, and the flags that it earns.
 
-
-def order_of(name: str, times_ns: Array, problems: list[Problem]) -> Array | None:
-    """Return the rows of a clock in the order of time, equal times in recorded order; None where they are in order already."""
-    if len(times_ns) < 2:
-        return None
+    None stands for rows that are in order already. Flags are `clock_not_monotonic` and `duplicate_times`.
+    """
     earlier, later = times_ns[:-1], times_ns[1:]
-    back = np.flatnonzero(later < earlier)
-    equal = int(np.count_nonzero(later == earlier))
-    if equal:
-        found = f"{equal} of {len(times_ns)}"
-        message = f"stream {name!r}: {found} rows have the time of the row before; lookups use the earlier row"
-        problems.append(Problem("duplicate_times", message, where=name, severity="info", expected="times that increase", found=found))
-    if not len(back):
-        return None
-    row = int(back[0]) + 1
-    found = f"a step of {int(times_ns[row]) - int(times_ns[row - 1])} ns at row {row}"
-    message = f"stream {name!r}: times must not step back, found {found} ({len(back)} in all); steps are made in the order of time"
-    problems.append(Problem("clock_not_monotonic", message, where=name, expected="times that do not step back", found=found))
-    return np.argsort(times_ns, kind="stable")
+    flags = {"duplicate_times"} if bool((later == earlier).any()) else set()
+    if bool((later >= earlier).all()):
+        return None, flags
+    return np.argsort(times_ns, kind="stable"), flags | {"clock_not_monotonic"}
 
 
 def _tails(streams: Mapping[str, AlignInput], rows: int) -> list[Problem]:
@@ -62,7 +49,11 @@ def table(info: EpisodeInfo, streams: Mapping[str, AlignInput], rows: int, probl
         clock = "nominal" if info.clock == "nominal" and info.rate_hz else "unknown"
         if clock == "nominal" and info.rate_hz:
             t_ns = nominal_timestamps_ns(rows, info.rate_hz)
-    order = None if filled is None or t_ns is None else order_of(filled[0], t_ns, problems)
+    flags = {problem.check for problem in problems}
+    order = None
+    if t_ns is not None:
+        order, clock_flags = order_of(t_ns)
+        flags |= clock_flags
     if order is not None and t_ns is not None:
         t_ns = t_ns[order]
     if filled is not None and t_ns is not None:
@@ -95,4 +86,4 @@ def table(info: EpisodeInfo, streams: Mapping[str, AlignInput], rows: int, probl
         else:
             columns[name] = stream.values[:rows] if order is None else stream.values[:rows][order]
     specs = {name: stream.column for name, stream in streams.items() if stream.column.steps}
-    return Trajectory(t_ns, columns, specs, valid, sampled_ns, frames, clock, rate_hz, rows, flags_of(problems))
+    return Trajectory(t_ns, columns, specs, valid, sampled_ns, frames, clock, rate_hz, rows, tuple(sorted(flags)))

@@ -19,6 +19,23 @@ from dataengine.core.errors import AlreadyThere, BadRecording, UsageError
 
 REMOTE_SCHEMES = ("s3://", "gs://", "az://", "abfs://", "abfss://")
 
+# Variables of the environment that the object store library knows for each scheme; it refuses others (AWS_CA_BUNDLE, AWS_PROFILE, ...).
+_AWS = (
+    "access_key_id secret_access_key session_token region default_region endpoint endpoint_url allow_http virtual_hosted_style_request skip_signature "
+    "imdsv1_fallback metadata_endpoint container_credentials_relative_uri container_credentials_full_uri container_authorization_token_file "
+    "web_identity_token_file role_arn role_session_name endpoint_url_sts request_payer conditional_put"
+)
+_GOOGLE = "service_account service_account_path service_account_key application_credentials skip_signature"
+_AZURE = (
+    "storage_account_name storage_account_key storage_client_id storage_client_secret storage_tenant_id storage_sas_key storage_token storage_endpoint "
+    "client_id client_secret tenant_id federated_token_file msi_endpoint"
+)
+_ENVIRONMENT = {
+    "s3": frozenset(f"aws_{name}" for name in _AWS.split()),
+    "gs": frozenset(f"google_{name}" for name in _GOOGLE.split()),
+    **dict.fromkeys(("az", "abfs", "abfss"), frozenset(f"azure_{name}" for name in _AZURE.split())),
+}
+
 
 @dataclass(frozen=True)
 class ObjectMeta:
@@ -319,7 +336,8 @@ def open_objects(url: str, options: Mapping[str, str] | None = None) -> Objects:
         options: options of the object store (`aws_endpoint_url`, `aws_region`, ...); the environment's are used too.
     """
     if is_remote(url):
-        merged = {key.lower(): value for key, value in os.environ.items() if key.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+        known = _ENVIRONMENT[url.partition("://")[0]]
+        merged = {key.lower(): value for key, value in os.environ.items() if key.lower() in known}
         merged.update(options or {})
         return RemoteObjects(url, merged)
     if "://" in url and not url.startswith("file://"):

@@ -16,6 +16,7 @@ from dataengine.samples.arm import ArmRecording
 
 VideoCodec = Literal["libx264", "libx265", "libvpx-vp9", "libsvtav1"]
 TICKS_HZ = 90_000
+X265_LEAST_PX = 64  # below, libx265's vector code writes past its buffers and kills the process
 AUDIO_HZ = 48_000
 _AUDIO_CODECS = {"mp4": "aac", "mkv": "aac", "webm": "libopus"}
 
@@ -94,8 +95,15 @@ def _presentation(t_ns: Array, options: VideoOptions, rate_hz: float) -> list[in
 
 
 def write_film(path: Path, recording: ArmRecording, cameras: Iterable[str], options: VideoOptions) -> Path:
-    """Write cameras of one recording as the video tracks of one file."""
+    """Write cameras of one recording as the video tracks of one file.
+
+    Raises:
+        ValueError: pictures too small for the encoder.
+    """
     import av
+
+    if options.codec == "libx265" and min(recording.config.height, recording.config.width) < X265_LEAST_PX:
+        raise ValueError(f"libx265: pictures must be at least {X265_LEAST_PX} px high and wide, got {recording.config.height}x{recording.config.width}")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rate = Fraction(recording.config.camera_hz).limit_denominator(1001)

@@ -111,4 +111,9 @@ def features_columns(document: Any, where: str = "features") -> dict[str, Column
         raise CorruptStore(
             f"{where}: expected features as in schemas/v1/features.schema.json, found {'; '.join(problems[:3])}; restore the document from a copy"
         )
-    return {content["name"]: _column(content, where) for content in document["columns"]}
+    columns = {content["name"]: _column(content, where) for content in document["columns"]}
+    if len(columns) != len(document["columns"]):
+        raise CorruptStore(
+            f"{where}: expected each column once, found {len(document['columns'])} columns of {len(columns)} names; restore the document from a copy"
+        )
+    return columns

@@ -7,6 +7,7 @@ Source: HDF5 File Format Specification 3.0, sections II (superblock, user block)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 from dataengine.core.errors import BadRecording, UsageError
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
+from dataengine.sources.hdf5_heap import Heap
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SIGNATURE_OFFSETS = (0, 512, 1024, 2048)  # after a user block, whose size is a power of two
@@ -40,6 +42,8 @@ def guarded(where: str, expected: str = "an intact HDF5 object") -> Iterator[Non
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError, SystemError) as error:
         text = printable(str(error)) or type(error).__name__
+        inner = re.search(r"\((.+)\)['\"]?$", text)  # h5py: what it was doing (what the library says)
+        text = inner.group(1) if inner else text
         raise BadRecording(where, expected, text[:300], DAMAGED, check="damaged_hdf5") from error
 
 
@@ -86,12 +90,13 @@ class Notes:
 
 @dataclass(frozen=True)
 class Tree:
-    """An open HDF5 file: its root group, its path below the source's root, its size in bytes, and its number in the library."""
+    """An open HDF5 file: its root group, its path below the source's root, its size in bytes, its number in the library, and its heap."""
 
     root: Any
     path: str
     size: int
     number: int
+    heap: Heap
 
     def where(self, path: str) -> str:
         """Name an object for a message."""
@@ -114,7 +119,10 @@ def open_tree(files: Opener, path: str, size: int) -> Iterator[Tree]:
         try:
             with guarded(path, "an HDF5 file with a root group"):
                 number = h5py.h5o.get_info(root.id).fileno
-            yield Tree(root, path, size, number)
+                base = root.userblock_size
+                address_bytes, length_bytes = root.id.get_create_plist().get_sizes()
+            with files.open(path) as raw:
+                yield Tree(root, path, size, number, Heap(raw, path, size, base, address_bytes, length_bytes))
         finally:
             root.close()
     finally:
@@ -234,7 +242,7 @@ def attributes(tree: Tree, thing: Any, path: str, notes: Notes | None = None) ->
     for raw in sorted(set(listed)):
         name = printable(raw.decode("utf-8", "surrogateescape"))
         try:
-            value, size = _attribute(thing, raw, f"{where}@{name}")
+            value, size = _attribute(tree, thing, raw, f"{where}@{name}")
         except BadRecording as error:
             if notes is not None:
                 notes.warn("unreadable_attribute", f"{where}@{name}", f"the attribute is not kept: {error.found}")
@@ -245,14 +253,27 @@ def attributes(tree: Tree, thing: Any, path: str, notes: Notes | None = None) ->
     return found
 
 
-def _attribute(thing: Any, raw: bytes, where: str) -> tuple[Any, int]:
+def _attribute(tree: Tree, thing: Any, raw: bytes, where: str) -> tuple[Any, int]:
+    """Return the value of an attribute and its size, whose shape and type are looked at first."""
     import h5py
 
     with guarded(where, "an attribute that can be read"):
         opened = h5py.h5a.open(thing.id, raw)
-        size = opened.get_storage_size()
-    if size > MAX_ATTRIBUTE_BYTES:
-        raise BadRecording(where, f"an attribute of at most {MAX_ATTRIBUTE_BYTES} bytes", f"{size} bytes", check="absurd_size")
+        shape, dtype = opened.shape, opened.dtype
+        text = h5py.check_string_dtype(dtype)
+        address = int(h5py.h5o.get_info(thing.id).addr)
+    if shape is None:
+        return None, 0
+    count = int(np.prod([int(part) for part in shape], dtype=object)) if shape else 1
+    if count * max(dtype.itemsize, 1) > MAX_ATTRIBUTE_BYTES:
+        raise BadRecording(where, f"an attribute of at most {MAX_ATTRIBUTE_BYTES} bytes", f"shape {shape} of {dtype}", check="absurd_size")
+    if text is not None and text.length is None:
+        references = tree.heap.attribute_references(address, raw, count, where)
+        if references is not None:
+            texts = [data.split(b"\0")[0] for data in tree.heap.resolve(references, where)]
+            return json_value(np.array(texts, dtype=object).reshape(shape) if shape else texts[0], where)
+    elif dtype.kind not in "biufS" or dtype.subdtype is not None:
+        raise BadRecording(where, "text or numbers", f"type {dtype}", check="unknown_type")
     with guarded(where, "an attribute that can be read"):
         value = thing.attrs[raw]
     return json_value(value, where)
@@ -266,7 +287,7 @@ def json_value(value: Any, where: str) -> tuple[Any, int]:
         if len(value) > MAX_ATTRIBUTE_BYTES:
             raise BadRecording(where, f"text of at most {MAX_ATTRIBUTE_BYTES} characters", f"{len(value)}", check="absurd_size")
         return printable(value), len(value)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
     if isinstance(value, bool | int):
         return value, 8
@@ -274,6 +295,8 @@ def json_value(value: Any, where: str) -> tuple[Any, int]:
         return (value if np.isfinite(value) else repr(value)), 8
     if isinstance(value, bytes | str):
         return json_value(value, where)
+    if value is None:
+        return None, 0
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufSO":
         parts = [json_value(part, where) for part in (value if value.ndim > 1 else value.tolist())]
         return [part for part, _ in parts], sum(size for _, size in parts)

@@ -6,7 +6,6 @@ anything is allocated. Data that lies in other files (external storage, virtual 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.errors import BadRecording
+from dataengine.sources.hdf5_chunks import LZF, Chunked, list_chunks, rows, unpacked
 from dataengine.sources.hdf5_tree import DAMAGED, Tree, guarded
 
 BLOCK_BYTES = 16 << 20  # of rows that are read in one go: 18 frames of 480 x 640 x 3
@@ -24,11 +24,11 @@ MAX_CHUNK_BYTES = 192 << 20
 MAX_FILL_BYTES = 256 << 20  # rows that were declared and never written: they read as the fill value
 MAX_ITEM_BYTES = 64 << 20
 MAX_BLOCK_ROWS = 1 << 20
+MAX_RANK = 9  # a column's rows have at most 8 axes
 
 DEFLATE_RATIO = 1032  # the most that deflate can expand (zlib technical notes)
-BOMB_BYTES = 256 << 20  # what a chunk may expand to without being looked at first
 
-# Filters by number (HDF Group's registry). Those with True are built into the library and bounded here.
+# Filters by number (HDF Group's registry); True where their output is bounded in `hdf5_chunks`.
 FILTERS = {
     1: ("deflate", True),
     2: ("shuffle", True),
@@ -63,6 +63,9 @@ class Table:
     dtype: np.dtype[Any]
     content: Content
     block_rows: int
+    tree: Tree
+    stored: np.dtype[Any] | None = None  # how elements lie in the file, None where only the library can convert them
+    chunked: Chunked | None = None
 
     @property
     def rows(self) -> int:
@@ -74,9 +77,11 @@ def _absurd(where: str, expected: str, found: str) -> BadRecording:
     return BadRecording(where, expected, found, DAMAGED, check="absurd_size")
 
 
-def _content(dtype: np.dtype[Any]) -> Content:
+def _content(dtype: np.dtype[Any], rank: int) -> Content:
     import h5py
 
+    if rank > MAX_RANK:
+        return "other"
     if h5py.check_string_dtype(dtype) is not None:
         return "text"
     if dtype.kind in "biuf" and dtype.itemsize <= 8 and dtype.subdtype is None:
@@ -102,21 +107,28 @@ def inspect(tree: Tree, dataset: Any, path: str) -> Table:
             check="external_storage",
         )
     with guarded(where, "a dataset whose properties can be read"):
-        shape = dataset.shape or ()
+        shape = tuple(int(size) for size in dataset.shape or ())
         declared = dataset.dtype
+        kind = dataset.id.get_type()
+        item_bytes = int(kind.get_size())
         chunks = dataset.chunks
-        codes = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
-    content = _content(declared)
-    item_bytes = declared.itemsize or 1
-    row_bytes = item_bytes * int(np.prod([int(size) for size in shape[1:]], dtype=object))
-    total = row_bytes * (int(shape[0]) if shape else 1)
+        pipeline = [(code, tuple(parameters)) for code, _, parameters, _ in (plan.get_filter(index) for index in range(plan.get_nfilters()))]
+        standard = bool(kind.equal(h5py.h5t.py_create(declared, logical=True)))
+    content = _content(declared, len(shape))
+    referred = declared.kind == "O"
+    if content == "other" or (referred and layout == h5py.h5d.COMPACT):
+        return Table(path, where, dataset, shape, declared, "other", 1, tree)
+    stored: np.dtype[Any] | None = declared if standard else None
+    if referred:
+        stored = np.dtype(f"V{tree.heap.reference_bytes}")
+        item_bytes = stored.itemsize  # the library tells the size of a pointer in memory
+    row_bytes = item_bytes * int(np.prod(shape[1:], dtype=object))
+    total = row_bytes * (shape[0] if shape else 1)
     if row_bytes > MAX_ROW_BYTES:
         raise _absurd(where, f"rows of at most {MAX_ROW_BYTES} bytes", f"shape {shape} of {declared}: {row_bytes} bytes a row")
-    if content != "other":
-        _check_storage(tree, where, dataset, layout, shape, total, item_bytes, chunks, codes)
-    block_rows = _block_rows(row_bytes, chunks[0] if chunks else 1, bool(codes))
-    dtype = declared if content in ("bytes", "other") or declared.kind == "O" else declared.newbyteorder("=")
-    return Table(path, where, dataset, tuple(int(size) for size in shape), dtype, content, block_rows)
+    chunked = _check_storage(tree, where, dataset, layout, shape, total, item_bytes, chunks, pipeline)
+    dtype = declared if referred else declared.newbyteorder("=")
+    return Table(path, where, dataset, shape, dtype, content, _block_rows(row_bytes, chunks[0] if chunks else 1, bool(pipeline)), tree, stored, chunked)
 
 
 def _block_rows(row_bytes: int, chunk_rows: int, filtered: bool) -> int:
@@ -124,14 +136,25 @@ def _block_rows(row_bytes: int, chunk_rows: int, filtered: bool) -> int:
     fitting = max(1, min(BLOCK_BYTES // max(row_bytes, 1), MAX_BLOCK_ROWS))
     if not filtered or chunk_rows <= 1:
         return fitting
-    whole = max(1, fitting // chunk_rows) * chunk_rows
-    return whole if whole * row_bytes <= MAX_BLOCK_BYTES else max(1, MAX_BLOCK_BYTES // row_bytes)
+    whole_chunks = max(1, fitting // chunk_rows) * chunk_rows
+    return whole_chunks if whole_chunks * row_bytes <= MAX_BLOCK_BYTES else max(1, MAX_BLOCK_BYTES // row_bytes)
 
 
 def _check_storage(
-    tree: Tree, where: str, dataset: Any, layout: int, shape: tuple[int, ...], total: int, item_bytes: int, chunks: tuple[int, ...] | None, codes: list[int]
-) -> None:
-    """Hold what is declared against what the file can hold."""
+    tree: Tree,
+    where: str,
+    dataset: Any,
+    layout: int,
+    shape: tuple[int, ...],
+    total: int,
+    item_bytes: int,
+    chunks: tuple[int, ...] | None,
+    pipeline: list[tuple[int, tuple[int, ...]]],
+) -> Chunked | None:
+    """Hold what is declared against what the file can hold; return the list of its chunks, where it has any."""
+    import h5py
+
+    codes = [code for code, _ in pipeline]
     for code in codes:
         name, known = FILTERS.get(code, (f"number {code}", False))
         if not known:
@@ -143,69 +166,82 @@ def _check_storage(
                 check="unknown_filter",
             )
     with guarded(where, "a dataset whose storage can be found"):
-        stored = dataset.id.get_storage_size()
-        written = dataset.id.get_num_chunks() if chunks else 0
+        stored = int(dataset.id.get_storage_size())
         offset = None if chunks else dataset.id.get_offset()
     if stored > tree.size:
         raise _absurd(where, f"values that fit into the file's {tree.size} bytes", f"{stored} stored bytes")
+    chunked = None
     if chunks:
-        chunk_bytes = item_bytes * int(np.prod([int(size) for size in chunks], dtype=object))
-        if chunk_bytes > MAX_CHUNK_BYTES:
-            raise _absurd(where, f"chunks of at most {MAX_CHUNK_BYTES} bytes", f"chunks {chunks}: {chunk_bytes} bytes; rewrite with h5repack -l")
-        packed = [code for code in codes if code in (1, 32000)]
-        if len(packed) > 1:
-            raise _absurd(where, "one compression at most", f"{len(packed)} in a row")
-        expands = DEFLATE_RATIO if packed else 1
-        if written * chunk_bytes > expands * (stored + 64) + chunk_bytes:
-            raise _absurd(where, "chunks that their stored bytes can hold", f"{written} chunks of {chunk_bytes} bytes from {stored} bytes")
-        unwritten = total - written * chunk_bytes
-        if 1 in packed and chunk_bytes:
-            _check_bombs(where, dataset, chunk_bytes, written, codes)
+        chunk_bytes = item_bytes * int(np.prod(chunks, dtype=object))
+        if not 0 < chunk_bytes <= MAX_CHUNK_BYTES or len(chunks) != len(shape):
+            raise _absurd(where, f"chunks of 1 to {MAX_CHUNK_BYTES} bytes", f"chunks {chunks} of {item_bytes} bytes; rewrite with h5repack -l")
+        packed = [code for code in codes if code in (1, LZF)]
+        if len(packed) > 1 or len(codes) != len(set(codes)):
+            raise _absurd(where, "each filter once, one compression at most", f"filters {codes}")
+        chunked = list_chunks(where, dataset, shape, tuple(int(size) for size in chunks), item_bytes, pipeline)
+        held = len(chunked.written) * chunk_bytes
+        if held > (DEFLATE_RATIO if packed else 1) * stored + chunk_bytes:
+            raise _absurd(where, "chunks that their stored bytes can hold", f"{len(chunked.written)} chunks of {chunk_bytes} bytes from {stored} bytes")
+        unwritten = total - held
     else:
         # A compact dataset lies in its object header and has no offset; neither has one that was never written.
-        import h5py
-
         compact = layout == h5py.h5d.COMPACT
         unwritten = 0 if compact or offset is not None else total
         if (offset is not None and offset + total > tree.size) or (compact and total > stored):
             raise _absurd(where, f"values that lie inside the file's {tree.size} bytes", f"shape {shape}: {total} bytes at {offset or 0}")
     if unwritten > MAX_FILL_BYTES:
         raise _absurd(where, f"at most {MAX_FILL_BYTES} bytes that were declared and never written", f"shape {shape} with {unwritten} bytes unwritten")
+    return chunked
 
 
-def _check_bombs(where: str, dataset: Any, chunk_bytes: int, written: int, codes: list[int]) -> None:
-    """Unpack chunks that could grow beyond all bounds piece by piece first: the library unpacks a chunk whole, whatever its size."""
-    for index in range(written):
-        with guarded(where, "chunks that can be listed"):
-            chunk = dataset.id.get_chunk_info(index)
-        if chunk.size * DEFLATE_RATIO <= BOMB_BYTES:
-            continue
-        if chunk.size > chunk_bytes + chunk_bytes // 100 + 4096:
-            raise _absurd(where, f"stored chunks of at most {chunk_bytes} bytes", f"{chunk.size} bytes")
-        with guarded(where, "chunks that can be read"):
-            _, packed = dataset.id.read_direct_chunk(chunk.chunk_offset)
-        inflater = zlib.decompressobj()
-        grown = 0
-        rest: bytes = packed
-        try:
-            while rest and not inflater.eof and grown <= chunk_bytes:
-                grown += len(inflater.decompress(rest, 1 << 20))
-                rest = inflater.unconsumed_tail
-        except zlib.error as error:
-            raise BadRecording(where, "chunks packed by deflate", str(error), DAMAGED, check="damaged_hdf5") from error
-        if grown > chunk_bytes:
-            raise _absurd(where, f"chunks that unpack to {chunk_bytes} bytes", "one that unpacks to more")
+def _stored_rows(table: Table, start: int, stop: int) -> Array | None:
+    """Return rows as they lie in the file without asking the library, None where it may be asked: values that are stored plain."""
+    chunked, stored = table.chunked, table.stored
+    referred = table.dtype.kind == "O"
+    if chunked is not None and (chunked.pipeline or referred):
+        if stored is None or any(code == LZF for code, _ in chunked.pipeline):
+            for _ in unpacked(chunked, start, stop):
+                pass  # each chunk is held to its size; the library may then unpack it
+            if not referred:
+                return None
+        assert stored is not None
+        with guarded(table.where, "a fill value"):
+            fill = bytes(stored.itemsize) if referred else table.dataset.fillvalue
+        return rows(chunked, start, stop, stored, np.void(fill) if referred else fill)
+    if not referred:
+        return None
+    assert stored is not None
+    with guarded(table.where, "a dataset whose storage can be found"):
+        offset = table.dataset.id.get_offset()
+    shape = (stop - start, *table.shape[1:])
+    if offset is None:
+        return np.zeros(shape, stored)
+    width = stored.itemsize * int(np.prod(table.shape[1:], dtype=object))
+    data = table.tree.heap.pread(offset - table.tree.heap.base + start * width, (stop - start) * width, table.where)
+    return np.frombuffer(data, stored).reshape(shape)
+
+
+def _read(table: Table, start: int, stop: int) -> Array:
+    """Return rows [start, stop): numbers and fixed texts as such, texts and byte rows of varying length as an array of bytes objects."""
+    found = _stored_rows(table, start, stop)
+    if found is None:
+        with guarded(table.where, f"rows {start} to {stop - 1} that can be read"):
+            found = table.dataset[start:stop]
+        if not isinstance(found, np.ndarray) or found.shape != (stop - start, *table.shape[1:]):
+            raise BadRecording(table.where, f"{table.rows} rows", f"fewer from row {start}", DAMAGED, check="damaged_hdf5")
+    if table.dtype.kind == "O":
+        values = list(table.tree.heap.resolve(found.tobytes(), table.where))
+        out = np.empty(len(values), dtype=object)
+        out[:] = [value.split(b"\0")[0] for value in values] if table.content == "text" else values
+        return out.reshape(found.shape)
+    return found if found.dtype == table.dtype else found.astype(table.dtype)
 
 
 def blocks(table: Table) -> Iterator[Array]:
-    """Yield the rows of a dataset in order, a bounded number at a time; texts and byte rows come as arrays of objects or fixed strings."""
-    step = 64 if table.dataset.dtype.kind == "O" else table.block_rows
+    """Yield the rows of a dataset in order, a bounded number at a time."""
+    step = 64 if table.dtype.kind == "O" else table.block_rows
     for start in range(0, table.rows, step):
-        with guarded(table.where, f"rows {start} to {min(start + step, table.rows) - 1} that can be read"):
-            values = table.dataset[start : start + step]
-        if not isinstance(values, np.ndarray) or len(values) != min(step, table.rows - start):
-            raise BadRecording(table.where, f"{table.rows} rows", f"fewer from row {start}", DAMAGED, check="damaged_hdf5")
-        yield values if values.dtype == table.dtype else values.astype(table.dtype)
+        yield _read(table, start, min(start + step, table.rows))
 
 
 def whole(table: Table, limit: int) -> Array | str | None:
@@ -215,8 +251,21 @@ def whole(table: Table, limit: int) -> Array | str | None:
     count = int(np.prod(table.shape, dtype=object)) if table.shape else 1
     if count * max(table.dtype.itemsize, 1) > limit:
         return None
-    with guarded(table.where, "values that can be read"):
+    if table.shape:
+        return _read(table, 0, table.rows)
+    if table.dtype.kind == "O":
+        (value,) = _scalar(table)
+        return value.decode("utf-8", "backslashreplace") if table.content == "text" else np.frombuffer(value, np.uint8)
+    with guarded(table.where, "a value that can be read"):
         value = table.dataset[()]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value if isinstance(value, str) else np.asarray(value)
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else np.asarray(value)
+
+
+def _scalar(table: Table) -> list[bytes]:
+    with guarded(table.where, "a dataset whose storage can be found"):
+        offset = table.dataset.id.get_offset()
+    if offset is None:
+        return [b""]
+    heap = table.tree.heap
+    found = list(heap.resolve(heap.pread(offset - heap.base, heap.reference_bytes, table.where), table.where))
+    return [found[0].split(b"\0")[0] if table.content == "text" else found[0]]

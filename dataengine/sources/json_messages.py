@@ -11,14 +11,26 @@ import numpy as np
 
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.stream import Buffer
-from dataengine.sources.message_fields import MAX_ELEMENTS, MAX_LEAVES, MAX_SCHEMA_BYTES, Decoded, Fact, MessageSchema, SchemaProblem, parts_by_shape
+from dataengine.sources.message_fields import (
+    MAX_ELEMENTS,
+    MAX_LEAVES,
+    MAX_SCHEMA_BYTES,
+    NAME_FIELDS,
+    STAMP_FIELDS,
+    Decoded,
+    Fact,
+    MessageSchema,
+    SchemaProblem,
+    parts_by_shape,
+)
 
 # Parsed JSON takes many times its text: a larger message is kept as payload only.
 MAX_TEXT_BYTES = 4 << 20
 MAX_DEPTH = 12
 
 _DTYPES = {"integer": "int64", "number": "float64", "boolean": "bool"}
-_STAMPS = ("header.stamp", "stamp", "timestamp")
+# Keys of an object that is one vector or quaternion.
+_VECTORS = (("x", "y"), ("x", "y", "z"), ("x", "y", "z", "w"))
 
 
 def _resolved(node: Any, root: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
@@ -93,17 +105,33 @@ def _seconds_ns(value: Mapping[str, Any]) -> int | None:
     return seconds * NS_PER_S + nanos
 
 
+def parse_json(payload: Buffer) -> Any:
+    """Return a JSON message as Python values; raise ValueError for one that is too large or no JSON."""
+    if len(payload) > MAX_TEXT_BYTES:
+        raise ValueError(f"a JSON message of {len(payload)} bytes is not taken apart")
+    try:
+        return json.loads(bytes(payload))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
 class JsonDecoder:
     """Decoder of JSON messages of one topic.
 
     With a schema, the fields it declares keep its types; a field that it does not declare, or any without a schema, is float64 (bool stays bool).
     Numbers and flat arrays of numbers become columns; texts, nulls and arrays of objects stay in the payload.
 
+    Args:
+        schema: a JSON Schema, or None.
+        picture: name of the top-level text that holds a picture in base64: it is located, not decoded.
+        texts: paths of texts to yield.
+
     Raises:
         SchemaProblem: the schema is not JSON.
     """
 
-    def __init__(self, schema: MessageSchema | None) -> None:
+    def __init__(self, schema: MessageSchema | None, picture: str | None = None, texts: Sequence[str] = ()) -> None:
+        self._picture, self._texts = picture, tuple(texts)
         self.facts: dict[str, Fact] = {}
         self._dtypes: dict[str, str] = {}
         self._stamp_path: str | None = None
@@ -136,13 +164,39 @@ class JsonDecoder:
         self.facts[path] = known
         into[path] = value
 
+    def _note_texts(self, out: Decoded, row: int, message: Mapping[str, Any], payload: bytes) -> None:
+        for path in self._texts:
+            value: Any = message
+            for name in path.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            if isinstance(value, str):
+                out.texts.setdefault(path, []).append((row, value.encode("utf-8", "replace")))
+        text = message.get(self._picture) if self._picture is not None else None
+        if isinstance(text, str) and text.isascii() and out.picture is not None:
+            quoted = f'"{text}"'.encode()
+            start = payload.find(quoted)
+            if start >= 0 and payload.find(quoted, start + 1) < 0:
+                out.picture[row] = (start + 1, start + 1 + len(text))
+
+    def _vector(self, path: str, value: dict[str, Any], into: dict[str, Any]) -> bool:
+        """Note an object that is a vector or quaternion; return whether it is one."""
+        dims = tuple(value)
+        if dims not in _VECTORS or not all(type(entry) in (int, float) for entry in value.values()) or path in self._dtypes:
+            return False
+        dtype = self._dtypes.get(f"{path}.x", "float64")
+        if path not in self.facts and len(self.facts) < MAX_LEAVES:
+            self.facts[path] = Fact(dtype, dims, align="slerp" if len(dims) == 4 and dtype == "float64" else None)
+        if path in self.facts and self.facts[path].dims == dims and all(_fits(entry, dtype) for entry in value.values()):
+            into[path] = list(value.values())
+        return True
+
     def _walk(self, value: Any, path: str, depth: int, into: dict[str, Any]) -> None:
         if isinstance(value, dict):
             time_ns = _seconds_ns(value) if path else None
             if time_ns is not None:
                 self.facts.setdefault(path, Fact("int64", unit="ns", time=True))
                 into[path] = time_ns
-            elif depth < MAX_DEPTH:
+            elif depth < MAX_DEPTH and not (path and self._vector(path, value, into)):
                 for name, inner in value.items():
                     self._walk(inner, f"{path}.{name}" if path else name, depth + 1, into)
         elif path:
@@ -151,22 +205,27 @@ class JsonDecoder:
     def decode(self, payloads: Sequence[Buffer]) -> Decoded:
         """Return the numbers of a batch of messages."""
         out = Decoded(len(payloads))
+        if self._picture is not None:
+            out.picture = np.full((len(payloads), 2), -1, dtype=np.int64)
+        names: dict[int, tuple[str, ...]] = {}
         rows: dict[str, tuple[list[int], list[Any]]] = {}
         stamps = np.zeros(len(payloads), dtype=np.int64)
         for row, payload in enumerate(payloads):
-            if len(payload) > MAX_TEXT_BYTES:
-                out.failed[row] = f"a JSON message of {len(payload)} bytes is not taken apart"
-                continue
             try:
-                message = json.loads(bytes(payload))
-            except (ValueError, RecursionError) as error:
-                out.failed[row] = f"not JSON: {error}"
+                message = parse_json(payload)
+            except ValueError as error:
+                out.failed[row] = str(error)
                 continue
             found: dict[str, Any] = {}
+            if isinstance(message, Mapping):
+                self._note_texts(out, row, message, bytes(payload))
+                named = next((message[name] for name in NAME_FIELDS if name in message), None)
+                if isinstance(named, list) and named and len(named) <= MAX_ELEMENTS and all(isinstance(name, str) for name in named):
+                    names[row] = tuple(named)
             self._walk(message, "", 0, found)
             if not self._started:  # the first message says which field is the stamp
                 self._started = True
-                self._stamp_path = next((path for path in _STAMPS if path in found and self.facts[path].time), None)
+                self._stamp_path = next((path for path in STAMP_FIELDS if path in found and self.facts[path].time), None)
             if self._stamp_path is not None and self._stamp_path in found:
                 stamps[row] = found.pop(self._stamp_path)
             for path, value in found.items():
@@ -176,5 +235,5 @@ class JsonDecoder:
         if self._stamp_path is not None:
             out.stamp_ns = stamps
         for path, (at, values) in rows.items():
-            out.numbers[path] = parts_by_shape(at, values, self.facts[path].dtype)
+            out.numbers[path] = parts_by_shape(at, values, self.facts[path].dtype, names if "." not in path else None)
         return out

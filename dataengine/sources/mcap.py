@@ -10,7 +10,7 @@ A file is read once, front to back, a chunk at a time; all its checksums are com
 - `attachments`: attached files; their names stand in the metadata.
 
 Rows carry the clocks "log", "publish" (messages only) and "stamp" (the header's). A stream goes by "stamp" where all messages of its topic have one that is not
-zero, else by "log". Times count from the earliest one of any stream.
+zero, else by "log"; see `message_episode.topics_by_log` for stamps of a clock that was never set. Times count from the earliest one of any stream.
 
 Config: `episodes` (see `episode_rules`), `clock: log` to go by the log time, `recover_truncated: true` to land what is whole of a file that was cut off.
 Description: `streams: {observation.state: "/joint_states:position"}` names streams; one named `action` is the control clock.
@@ -51,11 +51,9 @@ from dataengine.sources.mcap_records import (
     Metadata,
     Schema,
     Statistics,
-    Unpacker,
-    bad_inner_record,
     parse_record,
-    sections,
 )
+from dataengine.sources.mcap_sections import Unpacker, bad_inner_record, sections
 from dataengine.sources.message_episode import build_info
 from dataengine.sources.message_fields import MessageSchema
 from dataengine.sources.message_topics import Topic
@@ -137,7 +135,7 @@ class _Reading:
     def _begin(self) -> None:
         self._names = StreamNames(self._targets)
         self._by_channel: dict[int, _Pending] = {}
-        self._by_topic: dict[tuple[str, str, int], _Pending] = {}
+        self._by_topic: dict[tuple[str, str, MessageSchema | None], _Pending] = {}
         self._attachments: list[dict[str, Any]] = []
         self._held = 0
 
@@ -250,13 +248,13 @@ class _Reading:
 
     def _open(self, channel: Channel, place: str) -> _Pending:
         """Return the batch of a channel; channels of one topic, schema and encoding share it."""
-        key = (channel.topic, channel.message_encoding, channel.schema_id)
+        found = self._schemas.get(channel.schema_id)
+        schema = MessageSchema(found.name, found.encoding, found.data) if found is not None else None
+        key = (channel.topic, channel.message_encoding, schema)
         pending = self._by_topic.get(key)
         if pending is None:
             if len(self._by_topic) >= MAX_TOPICS:
                 raise BadRecording(place, f"at most {MAX_TOPICS} topics", "more", "split the recording", check="too_many_topics")
-            found = self._schemas.get(channel.schema_id)
-            schema = MessageSchema(found.name, found.encoding, found.data) if found is not None else None
             pending = self._by_topic[key] = _Pending(Topic(channel.topic, channel.message_encoding, schema, self._names), self._names)
         self._by_channel[channel.id] = pending
         return pending

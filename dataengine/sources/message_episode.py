@@ -14,6 +14,9 @@ from dataengine.sources.stream_names import StreamNames
 # 2001-01-01T00:00:00Z: a clock that starts later counts from 1970, one that starts earlier from when something was switched on.
 EPOCH_FROM_NS = 978_307_200 * 1_000_000_000
 
+# Clocks that are further apart than this do not count from the same moment.
+ONE_CLOCK_NS = 3600 * 1_000_000_000
+
 _PICTURE_LEAVES = ("compressed", "compressedDepth")
 
 
@@ -44,6 +47,24 @@ def camera_of(topic: Topic, infos: Iterable[tuple[str, Mapping[str, Any]]]) -> C
     return Camera(intrinsics_px=(k[0], k[4], k[2], k[5]), distortion=distortion)
 
 
+def topics_by_log(topics: Sequence[Topic]) -> tuple[set[str], list[Problem]]:
+    """Return the topics that go by the log time, and a problem where header stamps had to give way to it.
+
+    A topic goes by its header stamps where every message has one. The streams of an episode must count from one moment, though: stamps
+    of a clock that was never set (more than an hour from the log) cannot stand beside topics that go by the log or by other stamps.
+    """
+    offsets = {topic.messages: topic.stamp_offset_ns() for topic in topics}
+    by_log = {name for name, offset in offsets.items() if offset is None}
+    stamped = {name: offset for name, offset in offsets.items() if offset is not None}
+    seen = [*stamped.values(), *([0] if by_log else [])]
+    if not stamped or max(seen) - min(seen) <= ONE_CLOCK_NS:
+        return by_log, []
+    near = bool(by_log) or any(abs(offset) <= ONE_CLOCK_NS for offset in stamped.values())
+    apart = sorted(name for name, offset in stamped.items() if not near or abs(offset) > ONE_CLOCK_NS)
+    message = f"the header stamps of {', '.join(apart[:5])}{' and others' if len(apart) > 5 else ''} are more than an hour from the clock of other topics"
+    return by_log | set(apart), [Problem("clocks_disagree", f"{message}: these topics go by the log time", where=apart[0], advice="set the sensor's clock")]
+
+
 def build_info(
     topics: Sequence[Topic],
     names: StreamNames,
@@ -58,17 +79,19 @@ def build_info(
 ) -> EpisodeInfo:
     """Return the end of an episode that was read from `topics`.
 
-    `start_ns` is the earliest time, on its own clock, of any stream of a topic. `columns` are of streams that are no topic's (attachments): they have no clock.
+    Each stream goes by the clock that `topics_by_log` says; `by_log` makes all go by the log. `start_ns` is the earliest time, on its own clock, of any stream of a topic. `columns` are of streams that are no topic's (attachments): they have no clock.
     `camera_infos` are those known from earlier in the recording, by topic.
     """
     found: dict[str, Column] = {}
     clocks: dict[str, tuple[str, int]] = {}
     noted = list(problems)
     infos = {**(camera_infos or {}), **{topic.topic: topic.camera_info for topic in topics if topic.camera_info is not None}}
+    log_topics, disagreements = topics_by_log(topics)
+    noted.extend(disagreements)
     for topic in topics:
         own = topic.columns(camera_of(topic, infos.items()) if topic.is_picture else None)
         found.update(own)
-        clocks.update(topic.clock_of(own, by_log))
+        clocks.update(topic.clock_of(own, by_log or topic.messages in log_topics))
         noted.extend(topic.problems())
     for source, stream in names.targets.items():
         if source not in names.used:

@@ -6,7 +6,7 @@ as failed, its payload is kept by the caller, and its fields have no row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -20,6 +20,10 @@ MAX_ELEMENTS = 4096
 # Fields of one schema that become columns.
 MAX_LEAVES = 512
 MAX_SCHEMA_BYTES = 4 << 20
+
+# Fields that hold the time of measurement, and those that name the entries of the vectors beside them.
+STAMP_FIELDS = ("header.stamp", "stamp", "timestamp")
+NAME_FIELDS = ("name", "names", "joint_names")
 
 
 class SchemaProblem(ValueError):
@@ -36,8 +40,8 @@ class MessageSchema:
 
     @property
     def message_name(self) -> str:
-        """Return the name without the "msg" part that ROS 2 puts in: "sensor_msgs/Imu"."""
-        return self.name.replace("/msg/", "/")
+        """Return the name in one form for all encodings: "sensor_msgs/Imu" for sensor_msgs/msg/Imu and for sensor_msgs.Imu."""
+        return self.name.replace("/msg/", "/") if "/" in self.name else self.name.replace(".", "/")
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,16 @@ class Decoder(Protocol):
         """Return the numbers of a batch."""
 
 
-def parts_by_shape(rows: Sequence[int], values: Sequence[object], dtype: str) -> list[Part]:
-    """Return `values` (numbers, or lists of numbers) of messages `rows` as one part for each length that occurs."""
-    by_length: dict[int, tuple[list[int], list[object]]] = {}
+def parts_by_shape(rows: Sequence[int], values: Sequence[object], dtype: str, names: Mapping[int, tuple[str, ...]] | None = None) -> list[Part]:
+    """Return `values` (numbers, or lists of numbers) of messages `rows` as one part for each length, and for each set of `names`, that occurs."""
+    kinds: dict[tuple[int, tuple[str, ...] | None], tuple[list[int], list[object]]] = {}
     for row, value in zip(rows, values, strict=True):
-        into = by_length.setdefault(len(value) if isinstance(value, list) else -1, ([], []))
+        length = len(value) if isinstance(value, list) else -1
+        own = names.get(row) if names else None
+        into = kinds.setdefault((length, own if own is not None and len(own) == length else None), ([], []))
         into[0].append(row)
         into[1].append(value)
-    return [Part(np.array(at, dtype=np.int64), np.array(found, dtype=dtype)) for at, found in by_length.values()]
+    return [Part(np.array(at, dtype=np.int64), np.array(found, dtype=dtype), own) for (_, own), (at, found) in kinds.items()]
 
 
 def in_order(parts: Iterable[Part]) -> Part:

@@ -1,12 +1,14 @@
 """Pictures inside messages: taken out of the payload so that their bytes are stored once, and put back byte for byte.
 
-A message whose picture was taken out keeps the rest of its payload under an encoding that says so: "<encoding>/spliced-<t>" for an encoded picture
-and "<encoding>/pixels-<t>" for raw pixels, where t bytes of the rest belong after the picture. The k-th such message of a message
-stream belongs to the k-th row of the picture stream. Every other message is whole.
+A message whose picture was taken out keeps the rest of its payload under an encoding that says so: "<encoding>/spliced-<t>" for an encoded picture,
+"<encoding>/base64-<t>" for one that the message held as base64, and "<encoding>/pixels-<t>" for raw pixels, where t bytes of the rest belong after the
+picture. The k-th such message of a message stream belongs to the k-th row of the picture stream. Every other message is whole.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +24,16 @@ from dataengine.sources.message_fields import MessageSchema
 MAX_TAIL = 255
 MAX_SIDE = 1 << 15
 
-_TAKEN_OUT = re.compile(r"(?P<encoding>.*)/(?P<kind>spliced|pixels)-(?P<tail>\d{1,3})", re.DOTALL)
+_TAKEN_OUT = re.compile(r"(?P<encoding>.*)/(?P<kind>spliced|base64|pixels)-(?P<tail>\d{1,3})", re.DOTALL)
 
 # Message name -> what its field `data` holds.
 PICTURE_MESSAGES: Mapping[str, Literal["encoded", "raw"]] = {
     "sensor_msgs/CompressedImage": "encoded",
     "foxglove_msgs/CompressedImage": "encoded",
-    "foxglove.CompressedImage": "encoded",
+    "foxglove/CompressedImage": "encoded",
     "sensor_msgs/Image": "raw",
+    "foxglove_msgs/RawImage": "raw",
+    "foxglove/RawImage": "raw",
 }
 
 # The PNG of a compressed depth picture follows 12 bytes of quantisation parameters (image_transport_plugins, compressed_depth).
@@ -66,7 +70,7 @@ def picture_kind(schema: MessageSchema) -> Literal["encoded", "raw"] | None:
     return PICTURE_MESSAGES.get(schema.message_name)
 
 
-def take_out(payload: Buffer, start: int, end: int, encoding: str, kind: Literal["spliced", "pixels"]) -> tuple[bytes, str] | None:
+def take_out(payload: Buffer, start: int, end: int, encoding: str, kind: Literal["spliced", "base64", "pixels"]) -> tuple[bytes, str] | None:
     """Return a payload without the bytes [start, end) and its encoding; None where too much follows the picture."""
     tail = len(payload) - end
     if tail > MAX_TAIL:
@@ -89,7 +93,17 @@ def reassemble(rest: Buffer, encoding: str, picture: Buffer) -> tuple[bytes, str
     if match is None:
         return bytes(rest), encoding
     at = len(rest) - int(match["tail"])
-    return bytes(rest[:at]) + bytes(picture) + bytes(rest[at:]), match["encoding"]
+    held = base64.b64encode(picture) if match["kind"] == "base64" else bytes(picture)
+    return bytes(rest[:at]) + held + bytes(rest[at:]), match["encoding"]
+
+
+def from_base64(text: Buffer) -> bytes | None:
+    """Return the bytes that a text holds in base64, None where they would not come out as the same text again."""
+    try:
+        data = base64.b64decode(bytes(text), validate=True)
+    except binascii.Error:
+        return None
+    return data if base64.b64encode(data) == text else None
 
 
 @dataclass(frozen=True)

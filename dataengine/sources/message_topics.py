@@ -13,19 +13,19 @@ from dataengine.core.column import Camera, Column
 from dataengine.core.digest import digest_bytes
 from dataengine.core.problem import Problem
 from dataengine.core.stream import Buffer, Items, Rows
-from dataengine.sources.json_messages import JsonDecoder
+from dataengine.sources.json_messages import JsonDecoder, parse_json
 from dataengine.sources.message_fields import Decoded, Decoder, MessageSchema, SchemaProblem
 from dataengine.sources.message_numbers import NumberStreams
 from dataengine.sources.message_pictures import picture_kind
 from dataengine.sources.picture_streams import PictureStream
 from dataengine.sources.protobuf_messages import ProtobufDecoder
 from dataengine.sources.ros_messages import RosDecoder
-from dataengine.sources.ros_transforms import Frames, TransformsDecoder, is_transforms
+from dataengine.sources.ros_transforms import Frames, ParsedTransforms, Transformer, TransformsDecoder, is_transforms
 from dataengine.sources.stream_names import StreamNames, camera_name, topic_name
 
 MAX_FRAME_PAIRS = 256
-HOUR_NS = 3600 * 1_000_000_000
 
+_CAMERA_INFOS = ("sensor_msgs/CameraInfo", "foxglove/CameraCalibration", "foxglove_msgs/CameraCalibration")
 _FRAME_IDS = ("header.frame_id", "frame_id")
 _TEXTS = (*_FRAME_IDS, "distortion_model", "encoding", "data")
 
@@ -34,14 +34,25 @@ def decoder_of(encoding: str, schema: MessageSchema | None) -> Decoder | None:
     """Return what reads messages of an encoding and schema, None for a pair that is kept as payload only; raise SchemaProblem."""
     pair = (encoding, schema.encoding if schema is not None else "")
     picture = "data" if schema is not None and picture_kind(schema) else None
+    texts = tuple(path for path in _TEXTS if path != "data" or (schema is not None and schema.message_name == "std_msgs/String"))
     if schema is not None and pair in (("cdr", "ros2msg"), ("ros1", "ros1msg")):
-        texts = tuple(path for path in _TEXTS if path != "data" or schema.message_name == "std_msgs/String")
         return RosDecoder(schema, encoding == "cdr", picture, texts)
     if schema is not None and pair == ("protobuf", "protobuf"):
-        return ProtobufDecoder(schema, picture)
+        return ProtobufDecoder(schema, picture, texts)
     if encoding == "json" and pair[1] in ("jsonschema", ""):
-        return JsonDecoder(schema)
+        return JsonDecoder(schema, picture, texts)
     return None
+
+
+def transforms_of(encoding: str, schema: MessageSchema | None) -> Transformer | None:
+    """Return what reads lists of transforms, None for messages that are none; raise SchemaProblem."""
+    if schema is None or not is_transforms(schema):
+        return None
+    if encoding in ("cdr", "ros1"):
+        return TransformsDecoder(schema, encoding == "cdr")
+    if encoding == "protobuf":
+        return ParsedTransforms(ProtobufDecoder(schema).parse)
+    return ParsedTransforms(parse_json) if encoding == "json" else None
 
 
 class _Stamps:
@@ -82,7 +93,7 @@ class Topic:
         owner = topic if self.messages == topic_name(topic) else f"{topic}|{identity}"
         self._numbers = NumberStreams(topic, owner, self.messages, names)
         self._decoder: Decoder | None = None
-        self._transforms: TransformsDecoder | None = None
+        self._transforms: Transformer | None = None
         self._pictures: PictureStream | None = None
         self._pairs: dict[Frames, tuple[str, _Stamps]] = {}
         self._pairs_left_out = 0
@@ -93,7 +104,6 @@ class Topic:
         self._stamped: bool | None = None
         self._stamps = _Stamps()
         self._bounds: dict[str, int] = {}
-        self._apart = 0
         self._failed = 0
         self._reason = ""
         self.count = 0
@@ -101,16 +111,15 @@ class Topic:
         self._camera_info_changes = False
         self._problem: Problem | None = None
         try:
-            if schema is not None and is_transforms(schema) and encoding in ("cdr", "ros1"):
-                self._transforms = TransformsDecoder(schema, encoding == "cdr")
-            else:
+            self._transforms = transforms_of(encoding, schema)
+            if self._transforms is None:
                 self._decoder = decoder_of(encoding, schema)
                 if self._decoder is None:
                     raise SchemaProblem(f"messages encoded as {encoding!r} with a schema in {schema.encoding if schema else ''!r} are not taken apart")
         except SchemaProblem as error:
             self._problem = Problem("schema_not_read", f"topic {topic!r}: {error}; its messages are kept whole, without columns", where=topic, severity="info")
-        kind = picture_kind(schema) if schema is not None and self._decoder is not None and encoding != "json" else None
-        if kind is not None:
+        kind = picture_kind(schema) if schema is not None and self._decoder is not None else None
+        if kind is not None and (encoding, kind) != ("json", "raw"):
             wanted = f"observation.images.{camera_name(topic)}"
             stream = names.take(wanted, owner)
             if stream != wanted and topic not in names.targets:
@@ -138,7 +147,6 @@ class Topic:
             stamp_ns = np.zeros(len(payloads), dtype=np.int64) if decoded.stamp_ns is None else decoded.stamp_ns
             clocks["stamp"] = stamp_ns
             self._stamps.note(stamp_ns)
-            self._apart += int((np.abs(stamp_ns.astype(np.float64) - clocks["log"]) > HOUR_NS).sum())
         self._note_frame(decoded)
         beside = {name: stamps for name, stamps in clocks.items() if name != "publish"}
         kept: Sequence[Buffer] = payloads
@@ -170,7 +178,7 @@ class Topic:
                     return
 
     def _note_camera_info(self, decoded: Decoded) -> None:
-        if self.schema is None or self.schema.message_name != "sensor_msgs/CameraInfo" or self._camera_info_changes:
+        if self.schema is None or self.schema.message_name not in _CAMERA_INFOS or self._camera_info_changes:
             return
         models = dict(decoded.texts.get("distortion_model", ()))
         for part in decoded.numbers.get("k", decoded.numbers.get("K", [])):
@@ -201,7 +209,7 @@ class Topic:
         texts = [text.decode("utf-8", "replace").encode() for _, text in found]
         yield Rows(self._text, Items(texts, "utf-8"), {name: stamps[at] for name, stamps in clocks.items()})
 
-    def _transform_rows(self, decoder: TransformsDecoder, payloads: Sequence[Buffer], clocks: Mapping[str, Array]) -> Iterator[Rows]:
+    def _transform_rows(self, decoder: Transformer, payloads: Sequence[Buffer], clocks: Mapping[str, Array]) -> Iterator[Rows]:
         transforms, failed = decoder.decode(payloads)
         self._note_failed(failed, self.count - len(payloads))
         for frames, found in transforms.items():
@@ -253,20 +261,26 @@ class Topic:
             )
         return found
 
-    def clock_of(self, columns: Mapping[str, Column], by_log: bool) -> dict[str, tuple[str, int]]:
-        """Return for each stream its clock and the earliest time on it.
+    def stamp_offset_ns(self) -> int | None:
+        """Return how far the header stamps are from the log time, earliest to earliest; None where the topic goes by the log.
 
-        The header stamp where every message has one that is not zero, the log time otherwise or where `by_log` asks for it; static transforms
-        hold for all time and go by the log.
+        It does where a message has no stamp (or zero). Static transforms hold for all time: their stamps say nothing.
         """
+        kinds = [stamps for _, stamps in self._pairs.values()] or [self._stamps]
+        if self._static or not all(stamps.every and stamps.earliest is not None for stamps in kinds):
+            return None
+        return min(stamps.earliest for stamps in kinds if stamps.earliest is not None) - self._bounds["log"]
+
+    def clock_of(self, columns: Mapping[str, Column], by_log: bool) -> dict[str, tuple[str, int]]:
+        """Return for each stream its clock and the earliest time on it: the header stamp, or the log where `by_log` or nothing else is there."""
         pairs = dict(self._pairs.values())
         found = {}
         for stream in columns:
             stamps = pairs.get(stream, self._stamps)
-            if stamps.every and stamps.earliest is not None and not self._static and not by_log:
-                found[stream] = ("stamp", stamps.earliest)
-            else:
+            if by_log or stamps.earliest is None:
                 found[stream] = ("log", self._bounds["log"])
+            else:
+                found[stream] = ("stamp", stamps.earliest)
         return found
 
     def problems(self) -> Iterator[Problem]:
@@ -286,13 +300,6 @@ class Topic:
         if self._pairs_left_out:
             yield Problem(
                 "many_frames", f"topic {self.topic!r}: more than {MAX_FRAME_PAIRS} pairs of frames; the rest stands in the payload only", where=self.topic
-            )
-        if self._apart and self._stamps.every and not self._static:
-            yield Problem(
-                "clocks_disagree",
-                f"topic {self.topic!r}: {self._apart} of {self.count} header stamps are more than an hour from the log time",
-                where=self.topic,
-                advice="set clock: log in the config to go by the log time",
             )
         if self._pictures is not None:
             yield from self._pictures.problems()

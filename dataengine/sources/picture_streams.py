@@ -13,7 +13,7 @@ from dataengine.core.pictures import picture_header
 from dataengine.core.problem import Problem
 from dataengine.core.stream import Buffer, Frames, Items, Rows
 from dataengine.sources.message_fields import Decoded
-from dataengine.sources.message_pictures import RawPicture, encoded_picture, pixels_of, take_out
+from dataengine.sources.message_pictures import RawPicture, encoded_picture, from_base64, pixels_of, take_out
 
 
 class PictureStream:
@@ -51,6 +51,12 @@ class PictureStream:
                 taken = None if picture is None else take_out(payloads[row], start, end, encoding, "pixels")
                 if taken is not None and picture is not None:
                     pixels.append(picture)
+            elif encoding == "json":
+                held = from_base64(data)
+                taken = take_out(payloads[row], start, end, encoding, "base64") if held is not None and self._encoded_picture(held) == 0 else None
+                if taken is not None and held is not None:
+                    found.append(held)
+                    self._note_size(held)
             else:
                 skip = self._encoded_picture(data)
                 taken = None if skip is None else take_out(payloads[row], start + skip, end, encoding, "spliced")
@@ -76,6 +82,7 @@ class PictureStream:
             parts = decoded.numbers.get(name, [])
             columns.append({row: int(value) for part in parts for row, value in zip(part.rows.tolist(), part.values.tolist(), strict=True)})
         height, width, big, step = columns
+        big = big or dict.fromkeys(height, 0)  # Foxglove's pictures have no such field
         texts = dict(decoded.texts.get("encoding", []))
         return {
             row: RawPicture(height[row], width[row], texts[row].decode("utf-8", "replace"), big[row] != 0, step[row])

@@ -13,7 +13,18 @@ import numpy as np
 
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.stream import Buffer
-from dataengine.sources.message_fields import MAX_ELEMENTS, MAX_LEAVES, MAX_SCHEMA_BYTES, Decoded, Fact, MessageSchema, SchemaProblem, parts_by_shape
+from dataengine.sources.message_fields import (
+    MAX_ELEMENTS,
+    MAX_LEAVES,
+    MAX_SCHEMA_BYTES,
+    NAME_FIELDS,
+    STAMP_FIELDS,
+    Decoded,
+    Fact,
+    MessageSchema,
+    SchemaProblem,
+    parts_by_shape,
+)
 
 # A parsed message takes many times its bytes where it is made of empty parts: a larger one is kept as payload only.
 MAX_MESSAGE_BYTES = 8 << 20
@@ -23,7 +34,6 @@ MAX_DEPTH = 8
 _DTYPES = {1: "int32", 2: "int64", 3: "uint32", 4: "uint64", 5: "float64", 6: "float32", 7: "bool", 8: "int32"}
 _MESSAGE = 10
 _TIMES = ("google.protobuf.Timestamp", "google.protobuf.Duration")
-_STAMPS = ("header.stamp", "stamp", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,17 @@ class _Leaf:
     repeated: bool
     presence: bool
     time: bool
+
+
+def _is_text(descriptor: Any, route: Sequence[str]) -> bool:
+    """Whether a path of singular fields leads to a string."""
+    for name in route[:-1]:
+        field = descriptor.fields_by_name.get(name)
+        if field is None or field.message_type is None or _repeated(field):
+            return False
+        descriptor = field.message_type
+    field = descriptor.fields_by_name.get(route[-1])
+    return field is not None and field.type == field.TYPE_STRING and not _repeated(field)
 
 
 def _repeated(field: Any) -> bool:
@@ -116,24 +137,28 @@ class ProtobufDecoder:
     Args:
         schema: a serialised FileDescriptorSet.
         picture: name of the top-level bytes field that holds a picture.
+        texts: paths of strings to yield.
 
     Raises:
         SchemaProblem: the descriptor set cannot be used.
     """
 
-    def __init__(self, schema: MessageSchema, picture: str | None = None) -> None:
+    def __init__(self, schema: MessageSchema, picture: str | None = None, texts: Sequence[str] = ()) -> None:
         self._class = message_class(schema)
         self.facts: dict[str, Fact] = {}
         self._leaves: list[_Leaf] = []
         descriptor = self._class.DESCRIPTOR
         self._collect(descriptor, "", (), 0)
-        self.stamp_path = next((path for path in _STAMPS if path in self.facts and self.facts[path].time), None)
+        self.stamp_path = next((path for path in STAMP_FIELDS if path in self.facts and self.facts[path].time), None)
         self._picture = None
         if picture is not None:
             field = descriptor.fields_by_name.get(picture)
             if field is None or field.type != field.TYPE_BYTES or _repeated(field):
                 raise SchemaProblem(f"the message has no bytes field {picture!r}")
             self._picture = int(field.number)
+        self._texts = [(path, path.split(".")) for path in texts if _is_text(descriptor, path.split("."))]
+        names = [descriptor.fields_by_name[name] for name in NAME_FIELDS if name in descriptor.fields_by_name]
+        self._names = next((field.name for field in names if _repeated(field) and field.type == field.TYPE_STRING), None)
         self._read: list[tuple[_Leaf, Callable[[Any], Any]]] = [(leaf, _getter(leaf)) for leaf in self._leaves]
 
     def _collect(self, descriptor: Any, prefix: str, route: tuple[Any, ...], depth: int) -> None:
@@ -160,28 +185,42 @@ class ProtobufDecoder:
                 elif depth < MAX_DEPTH:
                     self._collect(inner, f"{path}.", entered, depth + 1)
 
-    def decode(self, payloads: Sequence[Buffer]) -> Decoded:
-        """Return the numbers of a batch of messages."""
+    def parse(self, payload: Buffer) -> Any:
+        """Return one message; raise ValueError for bytes that are too many or not this message."""
         from google.protobuf.message import DecodeError
 
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a protobuf message of {len(payload)} bytes is not taken apart")
+        try:
+            return self._class.FromString(bytes(payload))
+        except DecodeError as error:
+            raise ValueError(f"not this protobuf message: {error}") from None
+
+    def decode(self, payloads: Sequence[Buffer]) -> Decoded:
+        """Return the numbers of a batch of messages."""
         out = Decoded(len(payloads))
         if self.stamp_path is not None:
             out.stamp_ns = np.zeros(len(payloads), dtype=np.int64)
         if self._picture is not None:
             out.picture = np.full((len(payloads), 2), -1, dtype=np.int64)
+        names: dict[int, tuple[str, ...]] = {}
         rows: dict[str, tuple[list[int], list[Any]]] = {leaf.path: ([], []) for leaf in self._leaves}
         for row, payload in enumerate(payloads):
-            if len(payload) > MAX_MESSAGE_BYTES:
-                out.failed[row] = f"a protobuf message of {len(payload)} bytes is not taken apart"
-                continue
             try:
-                message = self._class.FromString(bytes(payload))
+                message = self.parse(payload)
                 place = bytes_field(payload, self._picture) if self._picture is not None else None
-            except (DecodeError, ValueError) as error:
-                out.failed[row] = f"not this protobuf message: {error}"
+            except ValueError as error:
+                out.failed[row] = str(error)
                 continue
             if place is not None and out.picture is not None:
                 out.picture[row] = place
+            for path, route in self._texts:
+                value = message
+                for name in route:
+                    value = getattr(value, name)
+                out.texts.setdefault(path, []).append((row, value.encode("utf-8", "replace")))
+            if self._names is not None:
+                names[row] = tuple(getattr(message, self._names)[:MAX_ELEMENTS])
             for leaf, read in self._read:
                 value = read(message)
                 if value is None:
@@ -194,7 +233,7 @@ class ProtobufDecoder:
                 into[1].append(value)
         for path, (at, values) in rows.items():
             if at:
-                out.numbers[path] = parts_by_shape(at, values, self.facts[path].dtype)
+                out.numbers[path] = parts_by_shape(at, values, self.facts[path].dtype, names if "." not in path else None)
         return out
 
 

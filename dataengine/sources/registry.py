@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import rlds
+from dataengine.sources import hdf5, mcap, rlds, video
 
-READERS: dict[str, Reader] = {"rlds": rlds}
+READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "mcap": mcap, "video": video}
 
 
 def reader(name: str) -> Reader:

@@ -63,16 +63,32 @@ def _find_folder(listing: Listing, folder: str, paths: list[str], items: list[It
             shards[path] = shard or Shard(name, "", "gzip" if ".gz" in name else READABLE_FORMAT)
     if not shards and not info.shards:
         return
+    if not features and any(shard.split for shard in shards.values()):
+        features, info = _read_unlisted(listing, folder)
+        declared = {shard.name: shard for shard in info.shards}
+        shards = {path: declared.get(shard.name, shard) for path, shard in shards.items()}
     beside = tuple(listing.files[inside[name]] for name in (FEATURES, DATASET_INFO) if name in inside and features)
     claimed.update(shards, (file.path for file in beside))
     for path, shard in shards.items():
-        if features and info.shards and not shard.declared:
+        if info.shards and not shard.declared:
             message = f"{path}: expected the shards that {DATASET_INFO} names, found another; it is read too"
             problems.append(Problem("undeclared_shard", message, path, found=shard.name))
         items.append(_item(listing, path, shard, info, features, beside))
-    present = {posixpath.join(folder, name) for name in declared} & set(listing.files)
-    missing = [shard for name, shard in declared.items() if posixpath.join(folder, name) not in present]
-    problems.extend(_missing_shards(folder, missing))
+    if FEATURES in inside:
+        problems.extend(_missing_shards(folder, [shard for name, shard in declared.items() if posixpath.join(folder, name) not in listing.files]))
+
+
+def _read_unlisted(listing: Listing, folder: str) -> tuple[str | None, DatasetInfo]:
+    """Look for the side files of a shard that was given alone: they lie beside it, and are not listed."""
+    features, info = posixpath.join(folder, FEATURES), posixpath.join(folder, DATASET_INFO)
+    try:
+        listing.read_bytes(features, MAX_FEATURES_BYTES)
+    except (BadRecording, OSError):
+        return None, DatasetInfo()
+    try:
+        return features, parse_dataset_info(listing.read_bytes(info, MAX_INFO_BYTES), info)
+    except (BadRecording, OSError):
+        return features, DatasetInfo()
 
 
 def _read_info(listing: Listing, path: str, problems: list[Problem]) -> DatasetInfo:

@@ -16,12 +16,16 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.stream import Frames, Items, Rows, Values
 from dataengine.sources.rlds_columns import COUNTED_FIRST, STEPS, PlannedColumn, free_name, plan_columns, step_column
+from dataengine.sources.rlds_example import Example
+from dataengine.sources.rlds_items import distinct
 from dataengine.sources.rlds_metadata import episode_column, episode_value, metadata_key, undeclared_value
-from dataengine.sources.rlds_values import MAX_DECODED_BYTES, Example, Part, distinct, keys_of, step_parts, undeclared_leaf, values_per_step
+from dataengine.sources.rlds_ragged import Part
+from dataengine.sources.rlds_values import MAX_DECODED_BYTES, keys_of, step_parts, undeclared_leaf, values_per_step
 from dataengine.sources.tf_example import parse_example
 from dataengine.sources.tfds_features import Leaf
 
 MAX_UNDECLARED = 256
+MAX_STEPS = 1 << 20  # ten hours at 30 Hz; what claims more is damaged
 _SUCCESS = ("success", "is_success", "successful")
 
 
@@ -126,7 +130,7 @@ def read_episode(payload: bytes, key: str, where: str, plan: EpisodePlan) -> lis
     steps = _count_steps(example, plan)
     clocks = {} if plan.rate_hz is None else {"nominal": nominal_timestamps_ns(steps, plan.rate_hz)}
     reading = _Reading(example, plan, clocks, plan.max_decoded_bytes, columns=dict(plan.columns), problems=list(plan.problems))
-    absent = [key for planned in plan.steps if (key := _read_column(planned, reading, steps))]
+    absent = [planned.leaf.key for planned in plan.steps if not _read_column(planned, reading, steps)]
     absent += [leaf.key for leaf in plan.episode if not _read_metadata(leaf, reading)]
     if absent:
         reading.notice("missing_key", f"{', '.join(map(repr, absent))[:400]}, as features.json declares", "nothing", "these are null in this episode")
@@ -163,22 +167,24 @@ def _count_steps(example: Example, plan: EpisodePlan) -> int:
         count = example.count(key)
         if count % each:
             raise example.wrong(key, f"a multiple of {each} values", str(count))
+        if count > MAX_STEPS * each:
+            raise example.wrong(key, f"at most {MAX_STEPS} steps", str(count // each), "too_large")
         if count:
             return count // each
     raise BadRecording(example.where, "at least one step", "none", "remove the record from the dataset", "no_steps")
 
 
-def _read_column(planned: PlannedColumn, reading: _Reading, steps: int) -> str:
-    """Take the rows of one declared step feature; return its key where the record has nothing of it."""
+def _read_column(planned: PlannedColumn, reading: _Reading, steps: int) -> bool:
+    """Take the rows of one declared step feature; return whether the record has it."""
     leaf, example = planned.leaf, reading.example
     if leaf.key not in example.features and not any(key in example.features for key in reading.plan.keys[leaf.key]):
-        return leaf.key
+        return False
     for part in step_parts(leaf, example, steps, reading.left):
         column = _part_column(planned, part, reading.columns) if part.suffix else planned.column
         reading.add(column, part.values, part.timed)
         if isinstance(part.values, Items) and leaf.form in ("image", "text"):
             _check_items(leaf, column.name, part.values, reading)
-    return ""
+    return True
 
 
 def _part_column(planned: PlannedColumn, part: Part, columns: Mapping[str, Column]) -> Column:

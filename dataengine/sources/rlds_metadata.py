@@ -12,7 +12,9 @@ from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.stream import Items, Values
 from dataengine.sources.rlds_columns import step_column, stream_name
-from dataengine.sources.rlds_values import MAX_DECODED_BYTES, Example, json_text, keys_of, pictures
+from dataengine.sources.rlds_example import Example
+from dataengine.sources.rlds_items import json_text, pictures
+from dataengine.sources.rlds_values import MAX_DECODED_BYTES, keys_of
 from dataengine.sources.tfds_features import Leaf
 
 MAX_METADATA_NUMBERS = 1024

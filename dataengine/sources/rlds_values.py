@@ -15,103 +15,19 @@ How each form lands (the rule depends on features.json alone, never on the value
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from dataengine.core.arrays import Array
-from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Buffer, Frames, Items, Values
-from dataengine.sources.rlds_columns import is_raw, picture_kind, raw_encoding
-from dataengine.sources.tf_example import CHUNK_BYTES, Feature, FeatureKind, bytes_items, count_values, float_values, int64_values
-from dataengine.sources.tfds_features import Leaf
+from dataengine.sources.rlds_columns import picture_kind, raw_encoding
+from dataengine.sources.rlds_example import Example
+from dataengine.sources.rlds_items import picture_encoding, pictures, rows_of_bytes, text_lists, texts
+from dataengine.sources.rlds_ragged import Part, ragged_parts
+from dataengine.sources.tfds_features import Leaf, product
 
 MAX_DECODED_BYTES = 512 << 20
-MAX_STATIC_IMAGES = 64
-_LENGTH = np.dtype(np.int64)
-_WIRE: dict[str, FeatureKind] = {"b": "int64", "i": "int64", "u": "int64", "f": "float"}
-_MAGIC = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp"))
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One stream that a feature became: what is added to its name, its rows, and whether they are one a step."""
-
-    values: Values
-    suffix: str = ""
-    timed: bool = True
-
-
-@dataclass(frozen=True)
-class Example:
-    """The features of one record and its name in messages."""
-
-    features: Mapping[str, Feature]
-    where: str
-
-    def wrong(self, key: str, expected: str, found: str, check: str = "wrong_count") -> BadRecording:
-        """Return the error that a key of this record is not what features.json says."""
-        return BadRecording(f"{self.where}, key {key!r}", expected, found, "correct features.json or write the record again", check)
-
-    def feature(self, key: str, kind: FeatureKind) -> Feature:
-        """Return a feature that must hold a list of `kind`; an empty one holds none of any kind."""
-        feature = self.features.get(key)
-        if feature is None:
-            raise self.wrong(key, f"a {kind} list", "nothing", "missing_key")
-        if feature.kind not in (kind, "empty"):
-            raise self.wrong(key, f"a {kind} list, as features.json says", f"a {feature.kind} list", "wrong_type")
-        return feature
-
-    def count(self, key: str) -> int:
-        """Return the number of entries of a feature."""
-        return count_values(self.features[key], self.where)
-
-    def items(self, key: str, count: int | None = None) -> list[memoryview]:
-        """Return the entries of a bytes list; their number must be `count` where that is given."""
-        items = bytes_items(self.feature(key, "bytes"), self.where)
-        if count is not None and len(items) != count:
-            raise self.wrong(key, f"{count} entries", str(len(items)))
-        return items
-
-    def numbers(self, key: str, dtype: np.dtype[Any], count: int | None, limit: int) -> Array:
-        """Return the numbers of a feature, (count,) of `dtype`: exactly those of the record."""
-        feature = self.feature(key, _WIRE[dtype.kind])
-        if feature.kind == "empty":
-            values = np.zeros(0, dtype)
-        elif dtype.kind == "f":
-            values = self._floats(feature, dtype, limit)
-        elif feature.stop - feature.start <= CHUNK_BYTES:
-            values = int64_values(feature, dtype, self.where)
-        else:
-            found = count_values(feature, self.where)
-            if count is not None and found != count:
-                raise self.wrong(key, f"{count} values", str(found))
-            self._require_room(key, found * dtype.itemsize, limit)
-            values = int64_values(feature, dtype, self.where)
-        if count is not None and len(values) != count:
-            raise self.wrong(key, f"{count} values", str(len(values)))
-        return values
-
-    def _floats(self, feature: Feature, dtype: np.dtype[Any], limit: int) -> Array:
-        wire = float_values(feature, self.where)
-        self._require_room(feature.key, len(wire) * dtype.itemsize, limit)
-        if dtype.itemsize >= wire.itemsize:
-            return wire.astype(dtype)
-        with np.errstate(over="ignore"):
-            narrow = wire.astype(dtype)
-        if not np.array_equal(narrow.astype(np.float32), wire, equal_nan=True):
-            raise self.wrong(feature.key, f"numbers that are {dtype} exactly", "others", "out_of_range")
-        return narrow
-
-    def _require_room(self, key: str, size: int, limit: int) -> None:
-        if size > limit:
-            raise self.wrong(key, f"at most {limit} bytes of numbers", str(size), "too_large")
 
 
 def values_per_step(leaf: Leaf) -> int | None:
@@ -122,7 +38,7 @@ def values_per_step(leaf: Leaf) -> int | None:
         return 1
     if None in leaf.shape:
         return None
-    return _product(leaf.shape) or None
+    return product(leaf.shape) or None
 
 
 def keys_of(leaf: Leaf) -> tuple[str, ...]:
@@ -162,7 +78,7 @@ def step_parts(leaf: Leaf, example: Example, steps: int, limit: int = MAX_DECODE
         inner = replace(value, shape=(None,)), replace(shape, form="number", dtype="int32", shape=(rank,))
         return [*step_parts(inner[0], example, steps, limit), *(_renamed(part, ".shape") for part in step_parts(inner[1], example, steps, limit))]
     if leaf.ragged:
-        return _ragged_parts(leaf, example, steps, limit)
+        return ragged_parts(leaf, example, steps, limit)
     return [Part(_flat(leaf, example, leaf.key, steps, limit))]
 
 
@@ -182,67 +98,19 @@ def _flat(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> Valu
         values = example.numbers(key, leaf.numpy_dtype, None, limit)
         if rows == 0 or len(values) % rows:
             raise example.wrong(key, f"the same number of values for each of {rows} steps", str(len(values)))
-        return _rows_of_bytes(values, np.full(rows, len(values) // rows), leaf)
-    values = example.numbers(key, leaf.numpy_dtype, rows * _product(leaf.shape), limit).reshape(rows, *(size or 0 for size in leaf.shape))
+        return rows_of_bytes(values, np.full(rows, len(values) // rows), leaf)
+    values = example.numbers(key, leaf.numpy_dtype, rows * product(leaf.shape), limit).reshape(rows, *(size or 0 for size in leaf.shape))
     return Frames(values) if len(leaf.shape) > 1 and picture_kind(leaf) is not None else values
 
 
 def _texts(leaf: Leaf, example: Example, key: str, rows: int) -> Items:
     if leaf.shape == ():
         return texts(example.items(key, rows))
-    each = None if None in leaf.shape else _product(leaf.shape)
+    each = None if None in leaf.shape else product(leaf.shape)
     items = example.items(key, None if each is None else rows * each)
     if rows == 0 or len(items) % rows:
         raise example.wrong(key, f"the same number of texts for each of {rows} steps", str(len(items)))
-    return _text_lists(items, np.full(rows, len(items) // rows))
-
-
-def texts(items: list[memoryview]) -> Items:
-    """Return texts as Items "utf-8"; what is not UTF-8 is kept as "binary"."""
-    bad = {data for data in distinct(items) if not _is_utf8(data)}
-    return Items(items, "utf-8" if not bad else ["binary" if bytes(item) in bad else "utf-8" for item in items])
-
-
-def distinct(items: Sequence[Buffer]) -> list[bytes]:
-    """Return the different ones of some buffers, in order."""
-    return list(dict.fromkeys(bytes(item) for item in {id(item): item for item in items}.values()))
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def json_text(item: Buffer) -> Any:
-    """Return bytes as JSON holds them: a string, or `{"base64": ...}` where they are not UTF-8."""
-    data = bytes(item)
-    return data.decode() if _is_utf8(data) else {"base64": base64.b64encode(data).decode()}
-
-
-def _text_lists(items: Sequence[memoryview], lengths: Array) -> Items:
-    stops = np.cumsum(lengths).tolist()
-    rows = [
-        json.dumps([json_text(item) for item in items[stop - length : stop]], ensure_ascii=False) for stop, length in zip(stops, lengths.tolist(), strict=True)
-    ]
-    return Items([row.encode() for row in rows], "json")
-
-
-def picture_encoding(item: Buffer) -> str:
-    """Return the encoding that the first bytes of a picture say, "" for an absent one, "unknown" otherwise."""
-    start = bytes(item[:8])
-    return next((name for magic, name in _MAGIC if start.startswith(magic)), "unknown" if start else "")
-
-
-def pictures(items: list[memoryview], declared: str) -> Items:
-    """Return pictures as they are, each with the encoding that its first bytes say; an empty one is absent."""
-    if declared == "jpeg" and all(len(item) > 2 and item[0] == 0xFF and item[1] == 0xD8 for item in items):
-        return Items(items, "jpeg")
-    found = [picture_encoding(item) for item in items]
-    encodings = [encoding or declared or "unknown" for encoding in found]
-    return Items(items, encodings[0] if len(set(encodings)) == 1 else encodings)
+    return text_lists(items, np.full(rows, len(items) // rows))
 
 
 def _unpacked(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> Values:
@@ -250,7 +118,7 @@ def _unpacked(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> 
     items = example.items(key, rows)
     stored = np.dtype(np.uint16) if leaf.declared == "bfloat16" else leaf.numpy_dtype
     shape = tuple(size or 0 for size in leaf.shape)
-    size = _product(leaf.shape) * stored.itemsize
+    size = product(leaf.shape) * stored.itemsize
     if size * rows * (leaf.numpy_dtype.itemsize // stored.itemsize) > limit:
         raise example.wrong(key, f"at most {limit} bytes of numbers", str(size * rows), "too_large")
     values = np.empty((rows, size), np.uint8)
@@ -266,7 +134,7 @@ def _unpacked(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> 
                 raise example.wrong(key, f"a whole zlib stream at step {row}", "one that is cut off", "bad_zlib")
         if len(data) != size:
             raise example.wrong(key, f"{size} bytes at step {row} for shape {shape} of {leaf.declared}", "more" if len(data) > size else str(len(data)))
-        values[row] = np.frombuffer(data, np.uint8)
+        values[row] = np.frombuffer(data, np.uint8) if size else 0
     if leaf.dtype == "bool" and values.size and values.max() > 1:
         raise example.wrong(key, "booleans of 0 or 1", str(values.max()), "out_of_range")
     numbers = values.view(stored.newbyteorder("<")) if values.size else np.zeros(0, stored)
@@ -274,84 +142,6 @@ def _unpacked(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> 
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
     numbers = numbers.reshape(rows, *shape)
     return Frames(numbers) if picture_kind(leaf) is not None else numbers
-
-
-def _row_lengths(leaf: Leaf, example: Example, steps: int, limit: int) -> list[Array]:
-    """Return the lengths of each level of inner sequences; level 0 has one a step."""
-    lengths: list[Array] = []
-    rows = steps
-    for level in range(len(leaf.lengths) - 1):
-        key = f"{leaf.key}/ragged_row_lengths_{level}"
-        found = example.numbers(key, _LENGTH, rows, limit)
-        if rows and (int(found.min()) < 0 or int(found.max()) > 1 << 32):
-            raise example.wrong(key, "lengths of rows", str(int(found.min()) if found.min() < 0 else int(found.max())))
-        declared = leaf.lengths[level + 1]
-        if declared is not None and rows and bool((found != declared).any()):
-            raise example.wrong(key, f"rows of length {declared}, as features.json says", "others")
-        lengths.append(found)
-        rows = int(found.sum())
-    return lengths
-
-
-def _ragged_parts(leaf: Leaf, example: Example, steps: int, limit: int) -> list[Part]:
-    lengths = _row_lengths(leaf, example, steps, limit)
-    rows = int(lengths[-1].sum())
-    key = f"{leaf.key}/ragged_flat_values"
-    if leaf.form in ("text", "unknown"):
-        each = 1 if leaf.shape == () else _product(leaf.shape)
-        main = [Part(_text_lists(example.items(key, rows * each), _per_step(lengths) * each))]
-    elif leaf.form in ("image", "packed"):
-        return _several_a_step(leaf, example, key, lengths, steps)
-    else:
-        each = _product(leaf.shape)
-        values = example.numbers(key, leaf.numpy_dtype, None if None in leaf.shape else rows * each, limit)
-        if not is_raw(leaf):
-            return [Part(values.reshape(steps, *(size or 0 for size in (*leaf.lengths[1:], *leaf.shape))))]
-        if None in leaf.shape:
-            each = len(values) // rows if rows else 0
-            if each * rows != len(values):
-                raise example.wrong(key, f"the same number of values for each of {rows} rows", str(len(values)))
-        main = [Part(_rows_of_bytes(values, _per_step(lengths) * each, leaf))]
-    return [*main, *_inner_lengths(lengths)]
-
-
-def _per_step(lengths: list[Array]) -> Array:
-    """Return how many innermost rows each step has."""
-    totals = lengths[-1]
-    for outer in reversed(lengths[:-1]):
-        stops = np.concatenate([[0], np.cumsum(totals)])
-        ends = np.cumsum(outer)
-        totals = stops[ends] - stops[ends - outer]
-    return totals
-
-
-def _inner_lengths(lengths: list[Array]) -> list[Part]:
-    return [Part(_rows_of_bytes(lengths[level], _per_step(lengths[:level]), None), f".row_lengths_{level}") for level in range(1, len(lengths))]
-
-
-def _rows_of_bytes(values: Array, lengths: Array, leaf: Leaf | None) -> Items:
-    """Cut flat numbers into one buffer a step."""
-    flat = np.ascontiguousarray(values)
-    view = flat.view(np.uint8).data if flat.size else memoryview(b"")
-    stops = (np.cumsum(lengths) * flat.itemsize).tolist()
-    starts = [0, *stops[:-1]]
-    return Items([view[start:stop] for start, stop in zip(starts, stops, strict=True)], "raw/int64" if leaf is None else raw_encoding(leaf))
-
-
-def _several_a_step(leaf: Leaf, example: Example, key: str, lengths: list[Array], steps: int) -> list[Part]:
-    items = example.items(key, int(lengths[-1].sum()))
-    declared = leaf.lengths[1] if len(lengths) == 1 else None
-    if declared is not None and declared <= MAX_STATIC_IMAGES:
-        return [Part(_kept(leaf, items[place::declared]), f".{place}") for place in range(declared)]
-    return [Part(_kept(leaf, items), timed=False), Part(_per_step(lengths), ".row_lengths"), *_inner_lengths(lengths)]
-
-
-def _kept(leaf: Leaf, items: list[memoryview]) -> Items:
-    return pictures(items, leaf.encoding) if leaf.form == "image" else Items(items, raw_encoding(leaf))
-
-
-def _product(shape: Sequence[int | None]) -> int:
-    return math.prod(size or 0 for size in shape)
 
 
 def undeclared_leaf(key: str, example: Example, steps: int) -> Leaf | None:

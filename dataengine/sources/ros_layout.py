@@ -18,7 +18,7 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.stream import Buffer
-from dataengine.sources.message_fields import MAX_ELEMENTS, MAX_LEAVES, Fact, SchemaProblem
+from dataengine.sources.message_fields import MAX_ELEMENTS, MAX_LEAVES, NAME_FIELDS, Fact, SchemaProblem
 from dataengine.sources.ros_definitions import Field
 
 MAX_DEPTH = 16
@@ -28,8 +28,6 @@ MAX_STEPS = 100_000
 MAX_NESTED = 64
 MAX_NAMES_BYTES = 1 << 16
 MAX_TRAILING = 7
-
-NAME_FIELDS = ("name", "names", "joint_names")
 
 
 class Undecodable(ValueError):

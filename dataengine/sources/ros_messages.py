@@ -10,17 +10,15 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.stream import Buffer
-from dataengine.sources.message_fields import Decoded, Fact, MessageSchema, Part
+from dataengine.sources.message_fields import NAME_FIELDS, STAMP_FIELDS, Decoded, Fact, MessageSchema, Part
 from dataengine.sources.ros_definitions import parse_definitions
-from dataengine.sources.ros_layout import MAX_TRAILING, NAME_FIELDS, Layout, PlanMaker, Undecodable, lay_out
+from dataengine.sources.ros_layout import MAX_TRAILING, Layout, PlanMaker, Undecodable, lay_out
 
 # Layouts that are tried on a batch before each message is laid out by itself, and messages above which no table is made.
 KNOWN_LAYOUTS = 8
 TABLE_BYTES = 1 << 16
 # A topic of which so many messages in a row do not fit its schema is not tried again.
 PATIENCE = 64
-
-_STAMPS = ("header.stamp", "stamp", "timestamp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +77,7 @@ class RosDecoder:
         self._plan = maker.plan(main)
         self.facts: dict[str, Fact] = maker.facts
         self._cdr, self._picture, self._texts = cdr, picture, tuple(texts)
-        self.stamp_path = next((path for path in _STAMPS if path in self.facts and self.facts[path].time), None)
+        self.stamp_path = next((path for path in STAMP_FIELDS if path in self.facts and self.facts[path].time), None)
         self._known: list[Layout] = []
         self._in_vain = 0
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.clock import NS_PER_S
 from dataengine.core.stream import Buffer
 from dataengine.sources.message_fields import MessageSchema
 from dataengine.sources.ros_messages import Group, RosDecoder
@@ -41,6 +42,53 @@ def _frames(group: Group, entry: int) -> list[tuple[Frames, Array]]:
         _, first, of = np.unique(table, axis=0, return_index=True, return_inverse=True)
         kinds = [(int(first[kind]), np.nonzero(of.reshape(-1) == kind)[0]) for kind in range(len(first))]
     return [((group.text(row, parent).decode("utf-8", "replace"), group.text(row, child).decode("utf-8", "replace")), rows) for row, rows in kinds]
+
+
+class Transformer(Protocol):
+    """Reads messages that are lists of transforms."""
+
+    def decode(self, payloads: Sequence[Buffer]) -> tuple[dict[Frames, Transforms], dict[int, str]]:
+        """Return the transforms of a batch by (parent, child), in the order of the messages, and the messages that do not fit."""
+
+
+class ParsedTransforms:
+    """Reads TFMessage as protobuf or JSON, one message at a time; `parse` gives a message's fields as attributes or keys."""
+
+    def __init__(self, parse: Callable[[Buffer], Any]) -> None:
+        self._parse = parse
+
+    def decode(self, payloads: Sequence[Buffer]) -> tuple[dict[Frames, Transforms], dict[int, str]]:
+        found: dict[Frames, list[tuple[int, int, list[float]]]] = {}
+        failed: dict[int, str] = {}
+        for row, payload in enumerate(payloads):
+            try:
+                read = [_pose(entry) for entry in _get(self._parse(payload), _AT)]
+            except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+                failed[row] = f"no list of transforms: {error}"
+                continue
+            for frames, stamp_ns, pose in read:
+                found.setdefault(frames, []).append((row, stamp_ns, pose))
+        joined = {}
+        for frames, rows in found.items():
+            at, stamps_ns, poses = zip(*rows, strict=True)
+            joined[frames] = Transforms(np.array(at), np.array(stamps_ns, dtype=np.int64), np.array(poses, dtype=np.float64))
+        return joined, failed
+
+
+def _get(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    return value
+
+
+def _pose(entry: Any) -> tuple[Frames, int, list[float]]:
+    stamp = _get(entry, "header", "stamp")
+    names = ("seconds", "nanos") if not isinstance(stamp, dict) else ("sec", "nsec" if "nsec" in stamp else "nanosec")
+    stamp_ns = int(_get(stamp, names[0])) * NS_PER_S + int(_get(stamp, names[1]))
+    if not 0 <= stamp_ns < 2**63:
+        raise ValueError(f"a stamp of {stamp_ns} ns")
+    pose = [float(_get(entry, "transform", "translation", axis)) for axis in "xyz"] + [float(_get(entry, "transform", "rotation", axis)) for axis in "xyzw"]
+    return (str(_get(entry, "header", "frame_id")), str(_get(entry, "child_frame_id"))), stamp_ns, pose
 
 
 class TransformsDecoder:

@@ -9,8 +9,9 @@ Source: tensorflow_datasets `core/proto/feature.proto`, `core/example_serializer
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +71,11 @@ class Leaf:
     def numpy_dtype(self) -> np.dtype[Any]:
         """Return the numpy type of a number."""
         return np.dtype(self.dtype)
+
+
+def product(shape: Sequence[int | None]) -> int:
+    """Return how many numbers a shape holds; a size that is not known counts as 0."""
+    return math.prod(size or 0 for size in shape)
 
 
 def parse_features(content: bytes, where: str) -> tuple[Leaf, ...]:

@@ -19,6 +19,7 @@ STEPS = "steps"
 REMOVED = "removed"
 
 ARRAYS = "arrays.zarr"
+VIDEOS = "videos"
 INDEX = "index.parquet"
 SHARD = "shard.json"
 

@@ -107,13 +107,17 @@ def index_bytes(tracks: Mapping[int, Mapping[str, Array]], facts: Mapping[str, A
     return sink.getvalue()
 
 
-def read_index(objects: Objects, media: str, track: int) -> dict[str, Array]:
-    """Return the frame index of one track of a video file as columns."""
+def read_index(objects: Objects, media: str, track: int) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the frame index of one track of a video file: its columns, and its facts."""
+    import json
+
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(objects.get(layout.media_index_key(media))))
+    facts = json.loads((table.schema.metadata or {}).get(b"dataengine", b"{}"))
     kept = table.filter(np.asarray(table["track"]) == track)
-    return {name: kept[name].to_numpy(zero_copy_only=False) for name in kept.column_names if name not in ("track", "frame")}
+    columns = {name: kept[name].to_numpy(zero_copy_only=False) for name in kept.column_names if name not in ("track", "frame")}
+    return columns, dict(facts.get(str(track), {}))
 
 
 def fsync_tree(folder: Path) -> None:

@@ -34,11 +34,11 @@ from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
 from dataengine.store.media import fsync_tree
 from dataengine.store.media_lane import KeptFiles, MediaLane
 from dataengine.store.steps import trajectory_table, write_steps
-from dataengine.store.video_lane import VideoPolicy
+from dataengine.store.video_lane import VideoLane, VideoPolicy
 
 MAX_STREAMS = 4096
 
-Lane = NumericLane | ItemsLane | ExactFramesLane | MediaLane
+Lane = NumericLane | ItemsLane | VideoLane | ExactFramesLane | MediaLane
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ShardWriter:
         elif isinstance(values, Items) and isinstance(lane, ItemsLane):
             lane.add(values)
             self._episode_bytes += sum(map(len, values.data))
-        elif isinstance(values, Frames) and isinstance(lane, ExactFramesLane):
+        elif isinstance(values, Frames) and isinstance(lane, VideoLane | ExactFramesLane):
             lane.add(values, rows.clocks)
             self._episode_bytes += values.pixels.nbytes
         elif isinstance(values, MediaFrames) and isinstance(lane, MediaLane):
@@ -166,7 +166,10 @@ class ShardWriter:
             elif isinstance(values, Items):
                 self._lanes[key] = ItemsLane(folder, array, rows.stream)
             elif isinstance(values, Frames):
-                self._lanes[key] = ExactFramesLane(folder, array, rows.stream, values)
+                if self.policy.encodes(values):
+                    self._lanes[key] = VideoLane(self.place.folder, name, rows.stream, self.policy, values, self.place.scratch)
+                else:
+                    self._lanes[key] = ExactFramesLane(folder, array, rows.stream, values)
             else:
                 self._lanes[key] = MediaLane(self.kept, folder, array, rows.stream)
         return self._lanes[key]

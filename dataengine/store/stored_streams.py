@@ -85,6 +85,11 @@ def group_attributes(objects: Objects, key: str) -> Row:
         raise CorruptStore(f"{objects.url}/{key}/zarr.json: expected a Zarr group, found none; restore it from a copy") from None
 
 
+def media_of(row: Row, entry: Row) -> str:
+    """Return the key of the video file that a stream's frames are in."""
+    return str(entry["media"]) if entry["kind"] == "media" else f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['media']}"
+
+
 def read_stream(objects: Objects, row: Row, entry: Row, column: Column) -> Stream:
     """Return one stream of an episode by its entry in the shard's index."""
     key = array_key(row, entry)
@@ -96,9 +101,9 @@ def read_stream(objects: Objects, row: Row, entry: Row, column: Column) -> Strea
         elif entry["kind"] == "items":
             values = read_items(objects, key, entry)
         else:
-            media = entry["media"] if entry["kind"] == "media" else f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['media']}"
-            index = read_index(objects, media, int(entry["track"]))
-            values = MediaFrames(media, int(entry["track"]), int(entry["first_frame"]), int(entry["frames"]), index=index)
+            media = media_of(row, entry)
+            index, facts = read_index(objects, media, int(entry["track"]))
+            values = MediaFrames(media, int(entry["track"]), int(entry["first_frame"]), int(entry["frames"]), index=index, facts=facts)
     except FileNotFoundError as error:
         raise CorruptStore(f"{objects.url}/{key}: a part of the stream is missing ({error}); restore it from a copy") from None
     return Stream(column, values, timestamps, clocks)

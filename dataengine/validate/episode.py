@@ -7,7 +7,7 @@ with today's limits. The pass reads headers and numbers only, so that it can run
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dataengine.core.episode import EpisodeInfo
 from dataengine.core.problem import Problem
 from dataengine.validate.clocks import ClockFacts, clock_facts, clock_jitter, clock_not_monotonic, duplicate_times, time_gaps
 from dataengine.validate.limits import CheckLimits
-from dataengine.validate.numbers import SignalFacts, frozen_signal, gripper_chatter, jump, not_finite, saturated, signal_facts
+from dataengine.validate.numbers import SIGNALS, SignalFacts, frozen_signal, gripper_chatter, jump, not_finite, saturated, signal_facts
 from dataengine.validate.pictures import (
     PictureFacts,
     constant_image,
@@ -104,8 +104,8 @@ CHECKS: dict[str, Callable[..., list[Problem]]] = {**CLOCK_CHECKS, **VALUE_CHECK
 DEFAULT_LIMITS = CheckLimits()
 
 
-def _clocks(streams: Mapping[str, CheckInput]) -> list[tuple[str, Array]]:
-    """Return each clock once, with what to call it: streams that share one are named together."""
+def _clocks(streams: Mapping[str, CheckInput]) -> list[tuple[str, Array, bool]]:
+    """Return each clock once: what to call it (streams that share one are named together), its times, and whether a camera or a signal is on it."""
     clocks: list[tuple[list[str], Array]] = []
     for name, stream in streams.items():
         times_ns = stream.timestamps_ns
@@ -117,14 +117,20 @@ def _clocks(streams: Mapping[str, CheckInput]) -> list[tuple[str, Array]]:
                 break
         else:
             clocks.append(([name], times_ns))
-    return [(f"stream {names[0]!r}" + (f" and {len(names) - 1} on its clock" if len(names) > 1 else ""), times_ns) for names, times_ns in clocks]
+    out = []
+    for names, times_ns in clocks:
+        where = f"stream {names[0]!r}" + (f" and {len(names) - 1} on its clock" if len(names) > 1 else "")
+        columns = [streams[name].column for name in names]
+        out.append((where, times_ns, any(column.is_camera or column.meaning in SIGNALS for column in columns)))
+    return out
 
 
 def examine(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckLimits = DEFAULT_LIMITS) -> Findings:
     """Run every check over an episode.
 
     Args:
-        info: what the reader knows; clocks are judged only where they were measured.
+        info: what the reader knows; clocks are judged only where they were measured, and warn only of cameras, states and actions: events come when
+            they come.
         streams: each stream by name.
         limits: where a figure becomes a problem.
 
@@ -139,13 +145,15 @@ def examine(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckL
         figures[name] = max(figures.get(name, value), value)
 
     if info.clock == "measured":
-        for where, times_ns in _clocks(streams):
+        for where, times_ns, samples in _clocks(streams):
             clock = clock_facts(times_ns)
-            note("longest_gap_s", clock.longest_s)
-            if clock.median_s > 0:
+            if samples:
+                note("longest_gap_s", clock.longest_s)
+            if samples and clock.median_s > 0:
                 note("jitter_share", (clock.p90_s - clock.p10_s) / clock.median_s)
             for check_clock in CLOCK_CHECKS.values():
-                problems += check_clock(where, clock, limits)
+                found = check_clock(where, clock, limits)
+                problems += found if samples else [replace(problem, severity="info") for problem in found]
     signals: dict[str, SignalFacts] = {}
     for name, stream in streams.items():
         if stream.numbers is not None and len(stream.numbers):

@@ -6,7 +6,10 @@ are caught here, in a few seeks. Sources: ISO/IEC 14496-12 §4.2, §8.6, §8.7 (
 
 from __future__ import annotations
 
+import math
 import os
+import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -77,11 +80,10 @@ def _check_track(file: BinaryIO, start: int, end: int, size: int, where: str) ->
     """Check the tables of one track, which lie four levels deep."""
     limit, tables, pending, seen = max(size, 1), [], [(start, end)], 0
     while pending:
-        at, stop = pending.pop()
-        while (box := _box(file, at, stop)) is not None and seen < MAX_BOXES:
-            kind, inside, after = box
+        for kind, inside, after in _boxes(file, *pending.pop()):
             seen += 1
-            after = min(after, stop)
+            if seen > MAX_BOXES:
+                break
             if kind in _CONTAINERS:
                 pending.append((inside, after))
             elif kind == b"hdlr":
@@ -90,9 +92,39 @@ def _check_track(file: BinaryIO, start: int, end: int, size: int, where: str) ->
                     limit = min(limit, MAX_FRAMES)
             elif kind in (b"stsz", b"stts", b"ctts"):
                 tables.append((kind, inside, after))
-            at = max(after, at + 8)
     for kind, inside, after in tables:
         _check_table(file, kind, inside, after, limit, where)
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, start of the content and end of each box in a range."""
+    at, seen = start, 0
+    while seen < MAX_BOXES and (box := _box(file, at, end)) is not None:
+        kind, inside, after = box
+        yield kind, inside, min(after, end)
+        at, seen = max(after, at + 8), seen + 1
+
+
+def mp4_rotations(file: BinaryIO, size: int) -> dict[int, float]:
+    """Return for each track id of an MP4 by how many degrees, counter-clockwise, its pictures are turned to be shown (ISO/IEC 14496-12 §8.3.2, the matrix)."""
+    found: dict[int, float] = {}
+    for kind, inside, after in _boxes(file, 0, size):
+        for track, track_inside, track_end in _boxes(file, inside, after) if kind == b"moov" else ():
+            for header, start, end in _boxes(file, track_inside, track_end) if track == b"trak" else ():
+                if header != b"tkhd":
+                    continue
+                file.seek(start)
+                data = file.read(min(end - start, 96))
+                wide = 12 if data[:1] == b"\1" else 0
+                if len(data) < 84 + wide:
+                    continue
+                identity = int.from_bytes(data[12 + wide * 2 // 3 :][:4], "big")
+                a, b, _, c, d = struct.unpack_from(">5i", data, 40 + wide)
+                across, down = math.hypot(a, c), math.hypot(b, d)
+                if across and down:
+                    turn = -math.degrees(math.atan2(b / down, a / across))
+                    found[identity] = round(turn, 3) + 0.0
+    return found
 
 
 def check_mp4(file: BinaryIO, size: int, where: str) -> None:
@@ -121,12 +153,9 @@ def check_mp4(file: BinaryIO, size: int, where: str) -> None:
         )
     if moov[1] - moov[0] > MAX_MOOV_BYTES:
         raise BadRecording(where, f"a 'moov' of at most {MAX_MOOV_BYTES} bytes", f"{moov[1] - moov[0]}", "the file is damaged", check="absurd_size")
-    at = moov[0]
-    while (box := _box(file, at, moov[1])) is not None:
-        kind, inside, after = box
+    for kind, inside, after in _boxes(file, *moov):
         if kind == b"trak":
-            _check_track(file, inside, min(after, moov[1]), size, where)
-        at = max(after, at + 8)
+            _check_track(file, inside, after, size, where)
 
 
 def _vint(data: bytes, at: int, keep_marker: bool) -> tuple[int | None, int]:

@@ -143,6 +143,34 @@ class FrameReader:
             self._handle.close()
         self._handle, self._decoder = None, None
 
+    def _rows(self, frames: Sequence[int] | Array) -> Array:
+        wanted = np.asarray(frames, dtype=np.int64).reshape(-1)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self.index)):
+            raise IndexError(f"{self.where}: frames 0 to {len(self.index) - 1}, asked for {wanted.min()} to {wanted.max()}")
+        return wanted
+
+    def read_grey(self, frames: Sequence[int] | Array) -> Array:
+        """Return the sample values of a grey video (depth, masks) as they are coded, (n, H, W) uint8 or uint16, without any conversion.
+
+        Raises:
+            BadRecording: the track is not grey, or a frame cannot be decoded.
+        """
+        grey = {"gray": np.uint8, "gray10le": np.uint16, "gray12le": np.uint16, "gray14le": np.uint16, "gray16le": np.uint16}
+        dtype = grey.get(str(self.index.facts["pix_fmt"]))
+        if dtype is None:
+            raise BadRecording(self.where, f"one of the pixel formats {', '.join(grey)}", str(self.index.facts["pix_fmt"]), "read it as RGB")
+        wanted = self._rows(frames)
+        found: dict[int, Array] = {}
+        for row, frame in self._decode(sorted(set(wanted.tolist()))):
+            self._require_size(frame, row)
+            plane = frame.planes[0]
+            samples = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: self.height].view(dtype)
+            found[row] = samples[: self.shape[0], : self.shape[1]].copy()
+        lost = sorted(set(wanted.tolist()) - found.keys())
+        if lost:
+            raise self._lost(lost[0])
+        return np.stack([found[row] for row in wanted.tolist()]) if len(wanted) else np.empty((0, *self.shape), dtype)
+
     def read(self, frames: Sequence[int] | Array) -> Array:
         """Return frames by number, (n, H, W, 3) uint8 RGB, in the order asked for; a number may stand twice.
 
@@ -150,9 +178,7 @@ class FrameReader:
             IndexError: a number is not within 0 .. N-1.
             BadRecording: a frame cannot be decoded.
         """
-        wanted = np.asarray(frames, dtype=np.int64).reshape(-1)
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self.index)):
-            raise IndexError(f"{self.where}: frames 0 to {len(self.index) - 1}, asked for {wanted.min()} to {wanted.max()}")
+        wanted = self._rows(frames)
         out = np.empty((len(wanted), *self.shape, 3), np.uint8)
         places: dict[int, list[int]] = {}
         for place, row in enumerate(wanted.tolist()):
@@ -201,7 +227,7 @@ class FrameReader:
             check="unreadable_frames",
         )
 
-    def _store(self, frame: Any, row: int, out: Array) -> None:
+    def _require_size(self, frame: Any, row: int) -> None:
         if (frame.height, frame.width) != (self.height, self.width):
             raise BadRecording(
                 f"{self.where}: frame {row}",
@@ -210,6 +236,9 @@ class FrameReader:
                 "record with one picture size",
                 check="unreadable_frames",
             )
+
+    def _store(self, frame: Any, row: int, out: Array) -> None:
+        self._require_size(frame, row)
         if self._whole is None:
             self._converter.convert(frame, out)
         else:

@@ -6,7 +6,8 @@ the episode stays small. Nothing of an episode is in the file before `commit()`.
 
 Frames are BT.601, limited range, 4:2:0, tagged so, without B-frames. A picture with an odd side is padded by repeating its last row or column, and the index says
 what to cut off again (`crop_width`, `crop_height`): 4:2:0 has no odd sizes, and 4:4:4, which has, is beyond browsers and hardware decoders.
-The file's own times are those of the frames, rounded to whole us, one episode after the other on one timeline; equal or falling times are moved 1 us apart.
+The file's own times are those of the frames, rounded to whole us, one episode after the other on one timeline; equal or falling times are moved 1 us apart, gaps of more than an hour
+are closed to one.
 The true times in ns belong to the store. Same frames, same config: same bytes (one thread, no dates, no version strings).
 """
 
@@ -31,6 +32,7 @@ from dataengine.video.index import FrameIndex, frame_index
 
 # MP4 holds steps between frames as 32 bits: in us they reach 71 minutes, in ns only 4.3 s.
 TICKS_PER_S = 1_000_000
+MAX_STEP = 3600 * TICKS_PER_S
 
 # A segment costs the start of an encoder (about 1 ms at 256x256) and one key frame; its raw planes wait in memory.
 SEGMENT_FRAMES = 60
@@ -88,11 +90,20 @@ class _Running:
     stamps: list[int] = field(default_factory=list)
     packets: list[tuple[int, Any]] = field(default_factory=list)
     frames: int = 0
-    last_ns: int | None = None
+    origin_ns: int | None = None
     last_tick: int = -1
     worst: BlockFidelity = NOTHING_LOST
     worst_frame: int = -1
     raised: int = 0
+
+    def tick(self, stamp_ns: int) -> int:
+        """Return a frame's time in us from the episode's start; a clock that stands still or falls back moves on by 1 us, and by an hour at most."""
+        self.origin_ns = stamp_ns if self.origin_ns is None else self.origin_ns
+        step = (stamp_ns - self.origin_ns) * TICKS_PER_S // 1_000_000_000 - self.last_tick
+        if step > MAX_STEP:
+            self.origin_ns += (step - MAX_STEP) * 1_000_000_000 // TICKS_PER_S
+        self.last_tick += min(max(1, step), MAX_STEP)
+        return self.last_tick
 
 
 def _nal_units(data: bytes) -> Iterator[bytes]:
@@ -156,14 +167,16 @@ class VideoWriter:
         )
         assert running is not None
         for frame, stamp_ns in zip(pixels, np.asarray(pts_ns, dtype=np.int64).tolist(), strict=True):
-            step_ns = 0 if running.last_ns is None else stamp_ns - running.last_ns
-            # A clock that stands still or falls back moves on by 1 us: a file's times must rise.
-            running.last_tick += max(1, step_ns * TICKS_PER_S // 1_000_000_000 if step_ns > 0 else 1)
-            running.last_ns = stamp_ns
             running.planes.append(even_planes(np.ascontiguousarray(frame)))
-            running.stamps.append(running.last_tick)
+            running.stamps.append(running.tick(stamp_ns))
             if len(running.planes) == self._segment_frames:
                 self._flush(running)
+
+    def settle(self) -> None:
+        """Encode and verify the frames that wait for a full segment; raises FidelityLost as `add` does."""
+        require(self._running is not None, f"{self.where}: begin() an episode first")
+        assert self._running is not None
+        self._flush(self._running)
 
     def _flush(self, running: _Running) -> None:
         """Encode and verify the segment that is waiting, at the first quality that keeps every frame."""
@@ -197,8 +210,9 @@ class VideoWriter:
         context.thread_count = 1
         context.colorspace, context.color_range = 6, 1
         context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets stand in the file's header, once
-        # `stitchable` keeps the parameter sets equal whatever the quality, so that one header serves all segments.
-        context.options = {"preset": config.preset, "crf": str(crf), "x264-params": f"stitchable=1:keyint={config.gop}:scenecut=0"}
+        # `stitchable` keeps the parameter sets equal whatever the quality, so that one header serves all segments. Without `mbtree`, whose vector code reads
+        # memory that nobody wrote at widths such as 96 px: with it the same frames may become other bytes.
+        context.options = {"preset": config.preset, "crf": str(crf), "x264-params": f"stitchable=1:keyint={config.gop}:scenecut=0:mbtree=0"}
         if config.tune != "none":
             context.options = {**context.options, "tune": config.tune}
         return context

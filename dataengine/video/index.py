@@ -31,6 +31,9 @@ NO_TIME = -(2**63)
 # for tracks up to 127), time (2) and flags (1). MPEG-TS cuts payloads into cells, so there is no such place.
 _PAYLOAD_SHIFT: dict[str, int | None] = {"mp4": 0, "matroska": 4, "webm": 4, "avi": 0, "mpegts": None}
 
+# What a file of each format is called.
+EXTENSIONS: dict[str, str] = {"mp4": "mp4", "matroska": "mkv", "webm": "webm", "avi": "avi", "mpegts": "ts"}
+
 # A time beyond 272 years is damage, and would overflow int64 nanoseconds.
 _MAX_SECONDS = 1 << 33
 
@@ -42,7 +45,8 @@ class FrameIndex:
     """The frames of one track, each array (N,) in presentation order.
 
     `pts_ns` is the presentation time in ns on the container's clock (rounded down, as `core.clock.nominal_timestamps_ns` does), `pts` and `dts` the same and the
-    decoding time in units of the time base (`NO_TIME`: none), `offset` and `size` the bytes of the encoded frame in the file, `key` whether decoding
+    decoding time in units of the time base (`NO_TIME`: none), `offset` and `size` the bytes of the encoded frame in the file (offset -1 where they do not lie
+    in one piece), `key` whether decoding
     can start there, `order` its place in decoding order counted over all packets of the track (there are gaps where packets show nothing).
     `duration_ns` runs from the first frame to the end of the last. `facts` is JSON-able: what a decoder needs, and what the container says.
     """
@@ -160,8 +164,10 @@ def _finish(packets: _Packets, track: TrackInfo, info: MediaInfo, ranges: bool, 
     pts_ns = ticks_to_ns(pts[rows], time_base)
     last = int(pts[rows[-1]]) + max(0, min(int(columns["duration"][rows[-1]]), 2**40))
     first_dts = int(columns["dts"][0])
+    ranges = ranges and bool(np.all(columns["offset"] >= 0))
     facts = {
         "format": info.format,
+        "extension": EXTENSIONS[info.format],
         "codec": track.codec,
         "width": track.width,
         "height": track.height,
@@ -177,7 +183,7 @@ def _finish(packets: _Packets, track: TrackInfo, info: MediaInfo, ranges: bool, 
         "language": track.language,
         "edit_shift": -first_dts if info.format == "mp4" and first_dts != NO_TIME else 0,
         "hidden": len(packets) - len(rows),
-        "ranges": ranges and bool(np.all(columns["offset"] >= 0)),
+        "ranges": ranges,
         "extradata": base64.b64encode(track.extradata).decode("ascii"),
     }
     return FrameIndex(
@@ -185,7 +191,7 @@ def _finish(packets: _Packets, track: TrackInfo, info: MediaInfo, ranges: bool, 
         pts_ns=pts_ns,
         pts=pts[rows],
         dts=columns["dts"][rows],
-        offset=columns["offset"][rows],
+        offset=columns["offset"][rows] if ranges else np.full(len(rows), -1, np.int64),
         size=columns["size"][rows],
         key=key[rows],
         order=rows.astype(np.int64),
@@ -219,7 +225,7 @@ def frame_indexes(file: MediaFile, tracks: Sequence[int] | None = None, where: s
 
     where = where or media_name(file)
     with open_container(file, where) as (container, form, size):
-        info = describe(container, form, size)
+        info = describe(container, form, size, file)
         videos = {track.index: track for track in info.videos}
         wanted = list(videos) if tracks is None else list(tracks)
         if not wanted or any(number not in videos for number in wanted):
@@ -277,7 +283,7 @@ def frame_index(file: MediaFile, track: int | None = None, where: str = "") -> F
     where = where or media_name(file)
     if track is None:
         with open_container(file, where) as (container, form, size):
-            main = describe(container, form, size).main
+            main = describe(container, form, size, file).main
         track = main.index if main is not None else None
     _, found = frame_indexes(file, None if track is None else [track], where)
     return next(iter(found.values()))

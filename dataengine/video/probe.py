@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
 from dataengine.core.errors import BadRecording
-from dataengine.video.container import MAX_PIXELS, MAX_SIDE_PX, MediaFile, media_name, open_container
+from dataengine.video.boxes import mp4_rotations
+from dataengine.video.container import MAX_PIXELS, MAX_SIDE_PX, MediaFile, media_name, open_bytes, open_container
 from dataengine.video.container import sniff as sniff
 
 TrackKind = Literal["video", "audio", "subtitle", "data", "picture"]
@@ -86,18 +86,19 @@ def _text(value: Any) -> str:
     return "".join(letter for letter in str(value or "") if letter.isprintable()).strip()[:200]
 
 
-def _rotations(container: Any) -> dict[int, float]:
-    """Return each track's rotation from FFmpeg's own description of the container, where it stands as text only."""
-    found: dict[int, float] = {}
-    track = -1
-    for line in container.dumps_format().splitlines():
-        head = re.match(r"\s*Stream #\d+:(\d+)", line)
-        if head:
-            track = int(head[1])
-        turn = re.search(r"displaymatrix: rotation of (-?[\d.]+) degrees", line)
-        if turn and track >= 0:
-            found[track] = float(turn[1])
-    return found
+def _rotations(file: MediaFile, form: str, size: int) -> dict[int, float]:
+    """Return the rotation of each track by its id; FFmpeg shows it on decoded frames only."""
+    if form != "mp4":
+        return {}
+    handle = open_bytes(file)
+    before = handle.tell()
+    try:
+        return mp4_rotations(handle, size)
+    finally:
+        if handle is file:
+            handle.seek(before)
+        else:
+            handle.close()
 
 
 def _duration_ns(duration: int | None, time_base: Fraction | None) -> int | None:
@@ -140,10 +141,10 @@ def describe_track(stream: Any, rotation_deg: float = 0.0) -> TrackInfo:
     return TrackInfo(kind=kind, **shared)
 
 
-def describe(container: Any, form: str, size: int) -> MediaInfo:
-    """Describe an open PyAV container."""
-    turns = _rotations(container)
-    tracks = tuple(describe_track(stream, turns.get(stream.index, 0.0)) for stream in container.streams)
+def describe(container: Any, form: str, size: int, file: MediaFile) -> MediaInfo:
+    """Describe an open PyAV container of `file`."""
+    turns = _rotations(file, form, size)
+    tracks = tuple(describe_track(stream, turns.get(stream.id, 0.0)) for stream in container.streams)
     return MediaInfo(form, size, container.duration * 1000 if container.duration is not None and container.duration >= 0 else None, tracks)
 
 
@@ -167,4 +168,4 @@ def probe(file: MediaFile, where: str = "") -> MediaInfo:
         FileNotFoundError: there is no such file.
     """
     with open_container(file, where or media_name(file)) as (container, form, size):
-        return describe(container, form, size)
+        return describe(container, form, size, file)

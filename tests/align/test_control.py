@@ -63,7 +63,7 @@ def test_rows_without_times_share_a_clock_and_one_may_have_a_tail():
     assert rows_of(unknown, a=7, b=7, none=0) == 7
     assert rows_of(unknown, a=7, b=8, c=8) == 7
     assert rows_of(unknown) == 0
-    with pytest.raises(BadRecording, match="recording 'demo_3': .*rows: c 5, a 7, b 8") as error:
+    with pytest.raises(BadRecording, match=r"recording 'demo_3': .*rows: c 5, a 7, b 8") as error:
         rows_of(EpisodeInfo("lab", {}, "unknown", key="demo_3"), a=7, b=8, c=5)
     assert error.value.check == "unequal_lengths"
 

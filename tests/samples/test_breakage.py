@@ -3,8 +3,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from mcap.exceptions import McapError
 from mcap.reader import make_reader
+from mcap.stream_reader import CRCValidationError
 
 from dataengine.core.errors import UnknownName
 from dataengine.samples.aloha import AlohaOptions, write_aloha
@@ -45,7 +45,7 @@ def test_sizes_and_bytes(tmp_path: Path) -> None:
 def test_bad_crc_of_mcap(tmp_path: Path, recording: ArmRecording) -> None:
     path = write_mcap(tmp_path / "a.mcap", [recording])
     break_file(path, "bad_crc")
-    with path.open("rb") as file, pytest.raises(McapError):
+    with path.open("rb") as file, pytest.raises(CRCValidationError):
         list(make_reader(file, validate_crcs=True).iter_messages())
     with path.open("rb") as file:
         assert len(list(make_reader(file, validate_crcs=False).iter_messages())) > 100

@@ -59,3 +59,8 @@ def test_other_containers_and_codecs(tmp_path: Path, recording: ArmRecording, co
     with av.open(str(paths[1])) as opened:
         assert opened.streams.video[0].codec_context.name in {"h264", "vp9", "libvpx-vp9", "hevc"}
     assert [read_barcode(image) for _, image in _frames(paths[1])] == [Barcode(row, 1, 1) for row in range(len(recording.cameras["wrist"].t_ns))]
+
+
+def test_x265_refuses_pictures_that_kill_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 64 px high and wide, got 48x64"):
+        write_video(tmp_path, [record(0, 1, ArmConfig(48, 64, max_steps=3))], VideoOptions("mkv", "libx265"))

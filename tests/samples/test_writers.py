@@ -17,7 +17,7 @@ from tests.samples.test_rlds import _read
 
 @pytest.fixture(scope="module")
 def recordings() -> list[ArmRecording]:
-    return [record(0, index, ArmConfig(48, 48, max_steps=6)) for index in (1, 2)]
+    return [record(0, index, ArmConfig(64, 64, max_steps=6)) for index in (1, 2)]
 
 
 @pytest.mark.parametrize("name", WRITERS)

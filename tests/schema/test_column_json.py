@@ -146,3 +146,9 @@ def test_digest_of_the_example_never_changes() -> None:
     episode = json.loads((data_folder("schemas") / "v1" / "examples" / "valid" / "catalog.episode.json").read_text())
     assert features_digest(document) == episode["features"]
     assert features_columns(document)["action"].action_space == ActionSpace("ee_delta", "rpy", None, False, Gripper(6, 0.0, 1.0), 5.0)
+
+
+def test_a_column_that_stands_twice_is_a_corrupt_store() -> None:
+    document = features_document("a", [Column("action", shape=(7,))], None, None, True)
+    with pytest.raises(CorruptStore, match="found 2 columns of 1 names"):
+        features_columns({**document, "columns": document["columns"] * 2}, "datasets/a/b.json")

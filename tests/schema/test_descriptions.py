@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataengine.core.column import ActionSpace, Camera, Column, Gripper
+from dataengine.core.episode import Episode, episodes_of
 from dataengine.core.errors import ConfigError
+from dataengine.core.objects import open_objects
+from dataengine.core.protocols import ReadOptions
 from dataengine.schema.descriptions import apply, describe, descriptions, mismatches, read_descriptions
+from dataengine.sources import rlds
+from dataengine.sources.listing import SourceOpener, list_source
+from tests.support.shared import shared_data
 
 GOOD = """
 name: a
@@ -145,3 +152,24 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("name: a\n", "name: b\naliases: [a]\n"), "b")
     with pytest.raises(ConfigError, match="the name 'a' is taken"):
         read_descriptions(tmp_path)
+
+
+def test_the_bridge_description_agrees_with_real_recordings() -> None:
+    root = shared_data("rlds", "octo_bridge_head")
+    (item, *_) = rlds.find(list_source(str(root))).items
+    episodes = [event for event in episodes_of(rlds.read(item, SourceOpener(open_objects(item.root, {})), ReadOptions())) if isinstance(event, Episode)]
+    assert len(episodes) == 25
+    actions = [np.asarray(episode.streams["action"].values) for episode in episodes]
+    states = [np.asarray(episode.streams["observation.state"].values) for episode in episodes]
+    described = descriptions()["bridge_dataset"]
+    assert mismatches(described, episodes[0].info.columns) == []
+    # A change of pose: what is commanded at a step is mostly what the state then does.
+    for dimension in range(6):
+        commanded = np.concatenate([action[:-1, dimension] for action in actions])
+        moved = np.concatenate([np.diff(state[:, dimension]) for state in states])
+        assert np.corrcoef(commanded, moved)[0, 1] > 0.7
+    # The gripper: three steps after 1 was commanded it is open, after 0 it is not.
+    later = np.concatenate([state[3:, 6] for state in states])
+    commanded = np.concatenate([action[:-3, 6] for action in actions])
+    assert later[commanded > 0.5].mean() > 0.9
+    assert later[commanded < 0.5].mean() < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,11 @@ from dataengine.core.protocols import ReadOptions
 from dataengine.core.stream import Frames, Items
 from dataengine.sources import rlds
 from dataengine.sources.listing import list_source
+from dataengine.sources.tfrecord import frame_bytes
 from tests.support.tfds_folder import (
     blobs,
     dataset_info,
+    delimited,
     features_dict,
     floats,
     framed,
@@ -192,7 +195,7 @@ def test_types_are_the_declared_ones(tmp_path: Path) -> None:
     ("node", "value", "reason"),
     [
         (tensor("float32", 2), floats([1] * 5), r"wrong_count: .*record 0, key 'steps/x': expected 6 values, found 5;"),
-        (tensor("float32", 2), ints([1] * 6), r"wrong_type: .*expected a float list, as features.json says, found a int64 list;"),
+        (tensor("float32", 2), ints([1] * 6), r"wrong_type: .*expected a float list, as features.json says, found an int64 list;"),
         (tensor("int64"), floats([1] * 3), "wrong_type"),
         (tensor("uint8"), ints([1, 2, 256]), "out_of_range: .*expected uint8 values in .0, 255., found 256"),
         (tensor("bool"), ints([1, 0, 2]), "out_of_range"),
@@ -211,8 +214,6 @@ def test_types_are_the_declared_ones(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_as_declared_is_rejected(tmp_path: Path, node: dict[str, Any], value: bytes, reason: str) -> None:
-    import re
-
     found = reject_one(tmp_path, {"x": node}, {"steps/x": value})
     assert re.search(reason, found), found
 
@@ -230,6 +231,22 @@ def test_tensors_in_bytes_and_zlib_are_decoded(tmp_path: Path) -> None:
         found = np.asarray(streams[name].values)
         assert (found.dtype, found.tolist()) == (np.int16, values.tolist())
     assert np.asarray(streams["h"].values).tolist() == [[1.5], [2], [-3]]
+
+
+def test_empty_shapes_land_empty(tmp_path: Path) -> None:
+    steps = {"a": tensor("float32", 0), "b": tensor("uint8", 0, 2, encoding="bytes"), "c": sequence(tensor("int64"), length=0)}
+    wire = {"steps/a": floats([]), "steps/b": blobs([b""] * 3), "steps/c/ragged_flat_values": ints([]), "steps/c/ragged_row_lengths_0": ints([0] * 3)}
+    streams = read_one(tmp_path, steps, wire).streams
+    assert [np.asarray(streams[name].values).shape for name in "abc"] == [(3, 0), (3, 0, 2), (3, 0)]
+
+
+def test_an_absurd_number_of_steps_is_rejected(tmp_path: Path) -> None:
+    write_dataset(tmp_path, "d", {"train": [[record({"steps/is_first": ints([0])})]]}, rlds_features({"is_first": tensor("bool")}))
+    zeros = delimited(3, delimited(1, bytes((1 << 20) + 1)))
+    (tmp_path / "d-train.tfrecord-00000-of-00001").write_bytes(frame_bytes(record({"steps/is_first": zeros})))
+    (outcome,) = outcomes(tmp_path)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.problem.check, outcome.problem.found) == ("too_large", "1048577")
 
 
 def test_sizes_that_vary_are_kept_as_bytes_of_each_step(tmp_path: Path) -> None:
@@ -288,7 +305,7 @@ def test_sizes_that_vary_are_kept_as_bytes_of_each_step(tmp_path: Path) -> None:
 def test_row_lengths_must_add_up(tmp_path: Path, lengths: list[int], reason: str) -> None:
     wire = {"steps/p/ragged_flat_values": floats([1] * 6), "steps/p/ragged_row_lengths_0": ints(lengths)}
     assert reason in reject_one(tmp_path, {"p": sequence(tensor("float32", 2))}, wire)
-    assert "expected a int64 list, found nothing" in reject_one(
+    assert "expected an int64 list, found nothing" in reject_one(
         tmp_path, {"p": sequence(tensor("float32", 2))}, {"steps/p/ragged_flat_values": floats([1] * 6)}
     )
 
@@ -608,6 +625,14 @@ def test_a_broken_dataset_info_is_a_problem_and_the_shards_land(tmp_path: Path, 
     assert [problem.check for problem in found.problems] in (["bad_dataset_info"], ["path_escapes"])
     assert [(item.dataset, item.recordings) for item in found.items] == [("d", None)]
     assert [type(outcome).__name__ for outcome in outcomes(tmp_path)] == ["Episode"]
+
+
+def test_one_shard_given_alone_finds_what_lies_beside_it(tmp_path: Path) -> None:
+    paths = write_dataset(tmp_path / "d" / "1.0.0", "kitchen", {"train": [[record(RECORD)] * 2] * 3}, rlds_features(STEPS, EPISODE))
+    found = rlds.find(list_source(str(paths["train/1"])))
+    assert [(item.dataset, item.splits, item.recordings, len(item.files)) for item in found.items] == [("kitchen", ("train",), 2, 1)]
+    assert found.problems == ()
+    assert [type(outcome).__name__ for outcome in outcomes(paths["train/1"])] == ["Episode", "Episode"]
 
 
 def test_several_datasets_below_one_root(tmp_path: Path) -> None:

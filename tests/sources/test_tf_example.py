@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import BadRecording
-from dataengine.sources import tf_example
-from dataengine.sources.tf_example import bytes_items, count_values, float_values, int64_values, parse_example
+from dataengine.sources import tf_example, tf_lists
+from dataengine.sources.tf_example import parse_example
+from dataengine.sources.tf_lists import bytes_items, count_values, float_values, int64_values
 from tests.support.tfds_folder import blobs, delimited, floats, ints, record, texts, varint
 
 INT64 = np.dtype(np.int64)
@@ -139,7 +140,7 @@ def test_numbers_that_fit_take_the_declared_type() -> None:
 def test_long_lists_are_decoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(3).integers(-(2**40), 2**40, 500)
     values[::3] = np.arange(167)
-    monkeypatch.setattr(tf_example, "CHUNK_BYTES", 13)
+    monkeypatch.setattr(tf_lists, "CHUNK_BYTES", 13)
     assert integers(ints(values.tolist())) == values.tolist()
     with pytest.raises(BadRecording):
         integers(delimited(3, delimited(1, b"\x80" * 40 + b"\x01")))
@@ -156,14 +157,14 @@ def test_small_integers_stay_small_while_they_are_read() -> None:
 
 
 def test_the_number_of_entries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf_example, "MAX_ITEMS", 10)
+    monkeypatch.setattr(tf_lists, "MAX_ITEMS", 10)
     monkeypatch.setattr(tf_example, "MAX_FEATURES", 10)
     for feature, read in ((blobs([b""] * 11), bytes_items), (blobs([b"a", b"b"] * 6), bytes_items)):
-        with pytest.raises(BadRecording, match="at most 10 entries"):
+        with pytest.raises(BadRecording, match="more than 10 entries"):
             read(one(feature), "r")
-    with pytest.raises(BadRecording, match="at most 10 of them"):
+    with pytest.raises(BadRecording, match="more than 10 numbers"):
         integers(ints([1] * 11, packed=False))
-    with pytest.raises(BadRecording, match="at most 10 of them"):
+    with pytest.raises(BadRecording, match="more than 10 numbers"):
         float_values(one(delimited(2, delimited(1, b"") * 11)), "r")
-    with pytest.raises(BadRecording, match="at most 10"):
+    with pytest.raises(BadRecording, match="more than 10"):
         parse_example(record({str(number): b"" for number in range(11)}), "r")

@@ -241,9 +241,9 @@ def tally(outcomes: Iterable[Outcome]) -> str:
     if outcomes:
         slowest, largest = max(outcomes, key=lambda o: o.seconds), max(outcomes, key=lambda o: o.peak_bytes)
         lines.append(f"slowest {slowest.name} {slowest.seconds:.2f} s, largest {largest.name} {largest.peak_bytes / 2**20:.0f} MiB")
-    for outcome in outcomes:
-        if outcome.status in ("died", "hung", "memory", "error"):
-            lines.append(f"{outcome.status} {outcome.name}: {outcome.detail}")
+    for status in ("error", "hung", "memory", "died"):
+        bad = [outcome for outcome in outcomes if outcome.status == status]
+        lines.extend(f"{status} {outcome.name}: {outcome.detail if place == 0 else outcome.detail[-160:]}" for place, outcome in enumerate(bad[:5]))
     return "\n".join(lines)
 
 

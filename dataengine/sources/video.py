@@ -1,0 +1,321 @@
+"""Video files with optional captions beside them: one file is one recording, its bytes are kept whatever the codec."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from posixpath import basename, dirname, splitext
+from typing import Any, BinaryIO, get_args
+
+import numpy as np
+
+from dataengine.core.column import Camera, Column
+from dataengine.core.episode import EpisodeInfo, Event, Noticed, Origin
+from dataengine.core.errors import BadRecording, ConfigError
+from dataengine.core.names import dataset_from_path, slug
+from dataengine.core.problem import Problem
+from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
+from dataengine.core.stream import MediaFrames, Rows
+from dataengine.video.container import HEAD_BYTES, sniff
+from dataengine.video.decode import FrameReader
+from dataengine.video.index import FrameIndex, frame_indexes
+from dataengine.video.probe import MediaInfo, TrackInfo
+
+NAME = "video"
+VERSION = "1.0.0"
+RECOGNISED_BY = (
+    "content of MP4, MOV, MKV, WebM, AVI or MPEG-TS, whatever the file's extension; captions: <stem>.txt, <stem>.json, "
+    '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above'
+)
+KEEPS = "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks; the origin is human_video unless the config says otherwise"
+
+# Claimed by name only, so that a damaged video is reported and not passed over. `.ts` is not among them: most of those are TypeScript.
+VIDEO_EXTENSIONS = frozenset([".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"])
+
+# Sound in a container that also holds video.
+AUDIO_EXTENSIONS = frozenset([".m4a", ".m4b", ".mka", ".weba", ".aac"])
+
+CAPTION_EXTENSIONS = (".txt", ".json")
+SUBTITLE_EXTENSIONS = (".srt", ".vtt")
+CAPTION_KEYS = ("caption", "text", "task", "instruction", "language_instruction")
+
+DEFAULT_ORIGIN: Origin = "human_video"
+ORIGINS: tuple[str, ...] = get_args(Origin)
+
+MAX_CAPTION_FILE_BYTES = 1 << 20
+MAX_CAPTION_LETTERS = 4000
+MAX_MAPPING_BYTES = 64 << 20
+
+_MAPPING_START = re.compile(rb'\s*\{\s*"[^"\\]{1,300}\.(?:mp4|m4v|mov|mkv|webm|avi)"\s*:\s*"', re.IGNORECASE)
+
+# Handler names that muxers write of their own accord.
+_GENERIC_HANDLERS = frozenset(["", "video", "videohandler", "video-media-handler", "core-media-video", "vide", "mainconcept-video-media-handler"])
+
+
+def _is_video(listing: Listing, path: str, size: int) -> bool:
+    extension = splitext(path)[1].lower()
+    if extension in VIDEO_EXTENSIONS:
+        return True
+    if extension in AUDIO_EXTENSIONS or size == 0:
+        return False
+    head = listing.head(path)
+    if head[:1] == b"\x47":  # MPEG-TS shows itself by its second and third packet only
+        head = listing.head(path, HEAD_BYTES)
+    return sniff(head) is not None
+
+
+@dataclass(frozen=True)
+class _Captions:
+    """A file that maps names of videos to captions."""
+
+    path: str
+    texts: Mapping[str, str]
+    used: set[str] = field(default_factory=set)
+
+    def of(self, video: str) -> str | None:
+        """Return the caption of a video that lies in the same folder or below, by its path from there or its bare name."""
+        folder = dirname(self.path)
+        for key in (video[len(folder) + 1 :] if folder else video, basename(video)):
+            if key in self.texts:
+                self.used.add(key)
+                return self.texts[key]
+        return None
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Yield a file's folder and all above it up to the root ("")."""
+    folder = dirname(path)
+    while folder:
+        yield folder
+        folder = dirname(folder)
+    yield ""
+
+
+def _mappings(listing: Listing, videos: Iterable[str], problems: list[Problem]) -> dict[str, list[_Captions]]:
+    """Return the caption files by the folder they lie in, of the folders that hold videos or lie above one."""
+    folders = {folder for video in videos for folder in _folders_above(video)}
+    found: dict[str, list[_Captions]] = {}
+    for path in listing.files:
+        if dirname(path) not in folders or not path.lower().endswith(".json") or not _MAPPING_START.match(listing.head(path, HEAD_BYTES)):
+            continue
+        try:
+            content = json.loads(listing.read_bytes(path, MAX_MAPPING_BYTES))
+            if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+                raise BadRecording(path, "a mapping of file names to captions", "other values in it", "write each caption as text")
+        except (BadRecording, ValueError, RecursionError) as error:
+            problems.append(Problem("unreadable_captions", f"{path}: the captions cannot be read: {error}", where=path, advice="correct the file"))
+            continue
+        found.setdefault(dirname(path), []).append(_Captions(path, content))
+    return found
+
+
+def find(listing: Listing) -> Found:
+    """Claim every video of a listing, by content, and the captions that belong to them."""
+    paths = [path for path, file in listing.files.items() if _is_video(listing, path, file.size)]
+    problems: list[Problem] = []
+    mappings = _mappings(listing, paths, problems)
+    items, claimed = [], {captions.path for some in mappings.values() for captions in some}
+    for path in paths:
+        stem = splitext(path)[0]
+        beside = [name for extension in (*CAPTION_EXTENSIONS, *SUBTITLE_EXTENSIONS) for name in (stem + extension, path + extension) if name in listing.files]
+        beside = [name for name in beside if name not in claimed or splitext(name)[0] in (stem, path)]
+        texts, sources = [], []
+        for captions in (captions for folder in _folders_above(path) for captions in mappings.get(folder, ())):
+            text = captions.of(path)
+            if text is not None:
+                texts.append(text)
+                sources.append(captions.path)
+                break
+        used = list(dict.fromkeys([path, *(name for name in beside if name not in sources), *sources]))
+        claimed.update(used)
+        items.append(
+            Item(
+                reader=NAME,
+                root=listing.root,
+                path=path,
+                dataset=dataset_from_path(listing.name, path),
+                files=tuple(listing.files[name] for name in used),
+                recordings=1,
+                extra={"captions": texts, "beside": [name for name in beside if name not in sources]},
+            )
+        )
+    for captions in (captions for some in mappings.values() for captions in some):
+        absent = sorted(captions.texts.keys() - captions.used)
+        if absent:
+            problems.append(
+                Problem(
+                    "captions_without_video",
+                    f"{captions.path}: {len(absent)} of {len(captions.texts)} captions name videos that are not here, the first is {absent[0][:200]!r}",
+                    where=captions.path,
+                    severity="info",
+                )
+            )
+    return Found(items, frozenset(claimed), problems)
+
+
+def _texts_of(content: Any) -> list[str]:
+    """Return the captions in a JSON side-car."""
+    if not isinstance(content, dict):
+        return []
+    values = [content[key] for key in CAPTION_KEYS if key in content]
+    return [text for value in values for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+
+
+def _read_beside(files: Opener, names: Iterable[str]) -> tuple[list[str], dict[str, Any], list[Problem]]:
+    """Read the side-cars of one video: its captions, what else they say, and what is wrong with them."""
+    texts: list[str] = []
+    kept: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            text = files.read_bytes(name, MAX_CAPTION_FILE_BYTES).decode("utf-8-sig")
+            if name.lower().endswith(".json"):
+                kept[basename(name)] = json.loads(text)
+                texts += _texts_of(kept[basename(name)])
+            elif name.lower().endswith(SUBTITLE_EXTENSIONS) or len(text.strip()) > MAX_CAPTION_LETTERS:
+                kept[basename(name)] = text
+            else:
+                texts.append(text)
+        except (BadRecording, ValueError, RecursionError, OSError) as error:
+            problems.append(Problem("unreadable_captions", f"{name}: the side-car cannot be read: {error}", where=name, advice="write it as UTF-8"))
+    return texts, kept, problems
+
+
+def _stream_names(tracks: Iterable[TrackInfo]) -> dict[int, str]:
+    """Name the streams: "main" for one video track; for several their handlers where those tell them apart, else their numbers."""
+    tracks = list(tracks)
+    if len(tracks) == 1:
+        return {tracks[0].index: "observation.images.main"}
+    handlers = [slug(track.handler).replace(".", "-") for track in tracks]
+    telling = len(set(handlers)) == len(handlers) and not _GENERIC_HANDLERS.intersection(handlers)
+    return {track.index: f"observation.images.{handler if telling else f'track{track.index}'}" for track, handler in zip(tracks, handlers, strict=True)}
+
+
+def constant_rate_hz(index: FrameIndex) -> float | None:
+    """Return the container's average rate where the frames keep it, None where their steps vary.
+
+    A step may differ by two ticks of the time base (rounded times) or 1 %.
+    """
+    average, time_base = index.facts["average_hz"], Fraction(index.facts["time_base"])
+    if average is None or len(index) < 2:
+        return None
+    step_ns = 1_000_000_000 / float(Fraction(average))
+    slack_ns = max(2e9 * float(time_base), 0.01 * step_ns)
+    return float(Fraction(average)) if bool(np.all(np.abs(np.diff(index.pts_ns) - step_ns) <= slack_ns)) else None
+
+
+def _track_facts(track: TrackInfo) -> dict[str, Any]:
+    facts: dict[str, Any] = {"index": track.index, "kind": track.kind, "codec": track.codec, "handler": track.handler, "language": track.language}
+    if track.kind in ("video", "picture"):
+        facts |= {"width": track.width, "height": track.height, "average_hz": None if track.average_hz is None else str(track.average_hz)}
+    if track.kind == "audio":
+        facts |= {"sample_hz": track.sample_hz, "channels": track.channels}
+    return facts
+
+
+def _column(name: str, index: FrameIndex) -> Column:
+    facts = index.facts
+    rotation = float(facts["rotation_deg"])
+    return Column(
+        name=name,
+        kind="image",
+        dtype="uint8",
+        shape=(int(facts["height"]), int(facts["width"]), 3),
+        encoding=str(facts["codec"]),
+        camera=Camera(),
+        doc=f"as coded; turn by {rotation:g} degrees counter-clockwise to see it upright" if rotation else "",
+        extra={"rotation_deg": rotation} if rotation else {},
+    )
+
+
+def _frame_problems(name: str, source: str | BinaryIO, index: FrameIndex, path: str) -> list[Problem]:
+    """Say what is wrong with the frames of a track: times that do not rise, and a first picture that does not decode."""
+    problems = []
+    still = int(np.count_nonzero(np.diff(index.pts_ns) <= 0))
+    if still:
+        problems.append(Problem("repeated_times", f"{path}: {name}: {still} of {len(index)} frames have the time of the frame before", where=path))
+    try:
+        with FrameReader(source, index, path) as reader:
+            reader.read([0])
+    except BadRecording as error:
+        problems.append(
+            Problem("unreadable_frames", str(error), path, "warning", error.expected, error.found, "the bytes are kept; record it again or convert it")
+        )
+    return problems
+
+
+def _origin(options: ReadOptions) -> Origin:
+    value = options.config.get("origin", options.description.get("origin", DEFAULT_ORIGIN))
+    for known in ORIGINS:
+        if value == known:
+            return known  # type: ignore[return-value]
+    raise ConfigError(f"video: origin: must be one of {', '.join(ORIGINS)}, got {value!r}")
+
+
+def _described(options: ReadOptions, key: str) -> str | None:
+    value = options.description.get(key)
+    return value if isinstance(value, str) else None
+
+
+def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
+    """Read one video file: its frames by reference, their times, and its captions.
+
+    `options.config["origin"]` (else the description's, else "human_video") says who acts in it. The rate is that of the file where its frames keep one,
+    else `options.rate_hz`; a variable rate has none. The clock is that of the container, whose first frame is the start.
+    """
+    origin = _origin(options)
+    source: str | BinaryIO = files.local(item.path) or files.open(item.path)
+    try:
+        info, indexes = frame_indexes(source, None, item.path)
+        names = _stream_names(info.videos)
+        problems = [problem for track, index in indexes.items() for problem in _frame_problems(names[track], source, index, item.path)]
+    finally:
+        if not isinstance(source, str):
+            source.close()
+    texts, kept, faults = _read_beside(files, item.extra.get("beside", ()))
+    for fault in faults:
+        yield Noticed(fault)
+    for track, index in indexes.items():
+        frames = MediaFrames(uri=item.path, track=track, first=0, count=len(index), index=index.as_columns(), facts=index.as_facts())
+        yield Rows(names[track], frames, {"pts": index.pts_ns})
+    main = info.main
+    assert main is not None
+    yield _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+
+
+def _info(
+    item: Item,
+    info: MediaInfo,
+    indexes: Mapping[int, FrameIndex],
+    names: Mapping[int, str],
+    main: int,
+    texts: Iterable[str],
+    kept: Mapping[str, Any],
+    problems: Iterable[Problem],
+    origin: Origin,
+    options: ReadOptions,
+) -> EpisodeInfo:
+    tasks = tuple(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
+    metadata: dict[str, Any] = {"container": info.format, "duration_ns": info.duration_ns, "tracks": [_track_facts(track) for track in info.tracks]}
+    if kept:
+        metadata["side_cars"] = dict(kept)
+    return EpisodeInfo(
+        dataset=item.dataset,
+        columns={names[track]: _column(names[track], index) for track, index in indexes.items()},
+        clock="measured",
+        stream_clocks=dict.fromkeys(names.values(), "pts"),
+        start_ns=min(int(index.pts_ns[0]) for index in indexes.values()),
+        rate_hz=constant_rate_hz(indexes[main]) or options.rate_hz,
+        follow=names[main],
+        tasks=tasks,
+        splits=item.splits,
+        embodiment=_described(options, "embodiment"),
+        origin=origin,
+        licence=_described(options, "licence"),
+        consent=_described(options, "consent"),
+        metadata=metadata,
+        problems=tuple(problems),
+    )

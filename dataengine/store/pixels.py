@@ -1,0 +1,62 @@
+"""Pictures of a stored camera, decoded, whatever form they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.errors import StoreError
+from dataengine.core.objects import Objects
+from dataengine.core.stream import Buffer
+from dataengine.store.array_reader import ArrayReader
+from dataengine.store.catalog import Row
+from dataengine.store.media import read_index
+from dataengine.store.stored_streams import array_key, media_of, read_items
+
+
+def decode_picture(data: Buffer, where: str) -> Array:
+    """Decode one JPEG or PNG to (H, W, 3) uint8 RGB, or as it is where it has 16 bits; raise StoreError where it cannot be."""
+    import cv2
+
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
+    if picture is None:
+        raise StoreError(f"{where}: expected a picture, found {len(data)} bytes that cannot be decoded; leave this frame out")
+    if picture.ndim == 2:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)) if picture.dtype == np.uint8 else np.asarray(picture)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+
+
+def decode_frames(objects: Objects, row: Row, entry: Row, frames: Sequence[int]) -> Array:
+    """Return frames of a stored camera by number within the episode, (n, H, W, 3) uint8 RGB; depth and masks keep their dtype.
+
+    Raises:
+        StoreError: a frame is not there, cannot be decoded, or has another size than the first.
+    """
+    where = f"{row['episode_id']}: {entry['stream']}"
+    count = int(entry["row_end"]) - int(entry["row_start"])
+    outside = [frame for frame in frames if not 0 <= frame < count]
+    if outside:
+        raise StoreError(f"{where}: frame {outside[0]} of {count}; ask for 0 to {count - 1}")
+    key = array_key(row, entry)
+    if entry["kind"] == "items":
+        data = read_items(objects, key, entry).data
+        pictures = [decode_picture(data[frame], f"{where} frame {frame}") for frame in frames]
+        sizes = {picture.shape for picture in pictures}
+        if len(sizes) > 1:
+            raise StoreError(f"{where}: the frames differ in size ({', '.join(map(str, sorted(sizes)))}); ask for them one by one")
+        return np.stack(pictures) if pictures else np.zeros((0, 0, 0, 3), np.uint8)
+    if entry["kind"] == "array":
+        values = ArrayReader(objects, f"{key}/values")
+        start = int(entry["row_start"])
+        return np.stack([values.rows(start + frame, start + frame + 1)[0] for frame in frames])
+    from dataengine.video.decode import FrameReader
+    from dataengine.video.index import FrameIndex
+
+    media = media_of(row, entry)
+    columns, facts = read_index(objects, media, int(entry["track"]))
+    local = objects.local(media)
+    first = int(entry["first_frame"])
+    with FrameReader(str(local) if local is not None else objects.open(media), FrameIndex.from_columns(columns, facts), where) as reader:
+        return reader.read([first + frame for frame in frames])

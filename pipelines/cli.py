@@ -1,0 +1,239 @@
+"""The command line: `dataengine`. Data on stdout, progress and messages on stderr; heavy libraries are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dataengine.core.errors import DataEngineError, UsageError
+from dataengine.version import __version__
+
+app = typer.Typer(
+    name="dataengine",
+    help="The data engine for robot learning: recordings in, one versioned store out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StoreOption = Annotated[str, typer.Option("--store", help="The store: a folder, or s3://bucket/prefix.")]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE[@REF][#DATASET]", help="The store, optionally at a version number or tag.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+WhereOption = Annotated[str | None, typer.Option("--where", help='SQL condition over episode columns, e.g. "success and steps > 100".')]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking: for scripts.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"dataengine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+@app.command()
+def ingest(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Folders or files, local or s3://.")],
+    store: StoreOption,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="One name for everything; by default each recording's folder names its dataset.")] = None,
+    format_: Annotated[list[str] | None, typer.Option("--format", help="Only this format (see `dataengine sources`); may be given several times.")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="A YAML file with more choices.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Control rate in Hz of recordings that do not state theirs.")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep raw frames exact instead of encoding them as video.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are read at once; by default one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Land at most this many recordings of each dataset.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and read nothing.")] = False,
+    single_writer: Annotated[bool, typer.Option("--single-writer", help="Write to an object store without conditional put; nobody else may write.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring recordings into a store, losslessly; run it again to go on where it stopped."""
+    from pipelines.commands import ingesting
+
+    ingesting.ingest(sources, store, dataset, format_ or [], config, rate, lossless, workers, local, address, limit, dry_run, single_writer, as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[str, typer.Argument(metavar="[DIR]", help="Where the sample recordings and the store go.")] = "demo",
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+) -> None:
+    """Run the whole flow on sample recordings that the project makes itself."""
+    from pipelines.commands import demonstrating
+
+    demonstrating.demo(folder, local)
+
+
+@app.command()
+def sources(
+    datasets: Annotated[bool, typer.Option("--datasets", help="List the known datasets instead of the formats.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the formats that can be ingested and how each is recognised."""
+    from pipelines.commands import showing
+
+    showing.sources(datasets, as_json)
+
+
+@app.command()
+def ls(store: StoreArgument, dataset: DatasetOption = None, where: WhereOption = None, as_json: JsonOption = False) -> None:
+    """List the episodes of a store."""
+    from pipelines.commands import showing
+
+    showing.ls(store, dataset, where, as_json)
+
+
+@app.command()
+def show(store: StoreArgument, episode: Annotated[str, typer.Argument(help="Id of an episode, or the beginning of one.")], as_json: JsonOption = False) -> None:
+    """Show one episode: streams, rates, gaps, tasks, where it comes from."""
+    from pipelines.commands import showing
+
+    showing.show(store, episode, as_json)
+
+
+@app.command()
+def check(
+    store: StoreArgument,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte: checksums, digests, plausibility.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a store; exit code 3 if there are problems."""
+    from pipelines.commands import showing
+
+    showing.check(store, deep, as_json)
+
+
+@app.command()
+def stats(store: StoreArgument, dataset: DatasetOption = None, as_json: JsonOption = False) -> None:
+    """Print mean, std, min, max and quantiles of each numeric column."""
+    from pipelines.commands import showing
+
+    showing.stats(store, dataset, as_json)
+
+
+@app.command()
+def rejects(
+    store: StoreArgument,
+    retry: Annotated[bool, typer.Option("--retry", help="Read the items that were rejected again.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="With --retry: child processes of this machine instead of Ray.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the recordings that were rejected, and why."""
+    from pipelines.commands import ingesting, showing
+
+    if retry:
+        ingesting.retry(store, local, as_json)
+    else:
+        showing.rejects(store, as_json)
+
+
+@app.command()
+def log(store: StoreArgument, as_json: JsonOption = False) -> None:
+    """List the versions of a store, newest first."""
+    from pipelines.commands import versioning
+
+    versioning.log(store, as_json)
+
+
+@app.command()
+def diff(
+    store: StoreArgument,
+    a: Annotated[str, typer.Argument(help="A version number or tag.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what differs between two versions."""
+    from pipelines.commands import versioning
+
+    versioning.diff(store, a, b, as_json)
+
+
+@app.command()
+def tag(
+    store: StoreArgument,
+    name: Annotated[str, typer.Argument(help="The tag: a slug, not all digits.")],
+    ref: Annotated[str | None, typer.Argument(help="The version it names; by default the latest.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a version a name, for ever."""
+    from pipelines.commands import versioning
+
+    versioning.tag(store, name, ref, as_json)
+
+
+@app.command()
+def restore(store: StoreArgument, ref: Annotated[str, typer.Argument(help="The version whose content comes back.")], as_json: JsonOption = False) -> None:
+    """Make a new version with the content of an older one."""
+    from pipelines.commands import versioning
+
+    versioning.restore(store, ref, as_json)
+
+
+@app.command()
+def rm(
+    store: StoreArgument,
+    where: Annotated[str, typer.Option("--where", help="Which episodes: an SQL condition over episode columns.")],
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take episodes out of the next version; older versions keep them."""
+    from pipelines.commands import versioning
+
+    versioning.rm(store, where, yes, as_json)
+
+
+@app.command()
+def gc(
+    store: StoreArgument,
+    forget: Annotated[list[int] | None, typer.Option("--forget", help="Also drop this version; may be given several times.")] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what no version needs: leftovers of jobs that died, and versions that are named."""
+    from pipelines.commands import versioning
+
+    versioning.gc(store, forget or [], yes, as_json)
+
+
+@app.command()
+def purge(
+    store: StoreArgument,
+    episodes: Annotated[list[str], typer.Argument(metavar="EPISODE...", help="Ids of episodes.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is written down.")] = "consent withdrawn",
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase the content of episodes from every version: for withdrawn consent."""
+    from pipelines.commands import versioning
+
+    versioning.purge(store, episodes, reason, yes, as_json)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 3 some recordings were rejected or problems found, 2 wrong call or config, 1 anything else."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"dataengine: {error}", file=sys.stderr)
+        sys.exit(2)
+    except DataEngineError as error:
+        print(f"dataengine: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("dataengine: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
