@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -215,6 +215,39 @@ def purge(
     from pipelines.commands import versioning
 
     versioning.purge(store, episodes, reason, yes, as_json)
+
+
+bench_app = typer.Typer(help="Measure: ratios against a floor, a bare reader or peers, in one run.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
+WorkOption = Annotated[Optional[str], typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
+
+
+@bench_app.command("ingest")
+def bench_ingest(
+    size_mb: Annotated[int, typer.Option("--size-mb", min=8, help="How much data each format gets.")] = 1024,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
+    peers: Annotated[Optional[str], typer.Option("--peers", help="Folder with the peers' virtual environments `tfds` and `lerobot`.")] = None,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest RLDS beside the floor of reading and writing, MCAP beside its bare reader, kept video beside a copy."""
+    from pipelines.commands import benching
+
+    benching.ingest(size_mb, repeats, peers, work, as_json)
+
+
+@bench_app.command("catalog")
+def bench_catalog(
+    episodes: Annotated[int, typer.Option("--episodes", min=1000)] = 1_000_000,
+    commits: Annotated[int, typer.Option("--commits", min=1)] = 2000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1)] = 5,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open and filter a catalogue of a million episodes written in thousands of commits; read version 1 after the log has aged."""
+    from pipelines.commands import benching
+
+    benching.catalog(episodes, commits, repeats, work, as_json)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class CommitConfig(Config):
 
 
 class LimitsConfig(Config):
-    """What one item may cost when it is tried again in a process of its own."""
+    """What reading may cost a process: resident memory, and seconds for one recording; what needs more is stopped and rejected."""
 
     memory_bytes: int = Field(default=4 << 30, ge=64 << 20)
     seconds: float = Field(default=3600.0, gt=0)

@@ -25,6 +25,8 @@ from pipelines.plan import Plan, PlannedItem, find_items, make_plan
 from pipelines.runtime import Runtime
 from pipelines.unit import Unit, UnitResult, ingest_unit
 
+APART = 3  # so many items of a unit are told apart as those that kill its process, before all that are left are read one by one
+
 
 @dataclass(frozen=True)
 class IngestJob:
@@ -171,29 +173,19 @@ def _run_units(job: IngestJob, plan: Plan, runtime: Runtime, committer: Committe
         Unit(number, objects.url, dict(job.storage_options), dict(job.storage_options), committer.job, tuple(items), job.config, job.limit)
         for number, items in enumerate(plan.units)
     ]
+    limits = Limits(job.config.limits.memory_bytes, job.config.limits.seconds)
     ready: dict[int, UnitResult] = {}
-    lost: list[Unit] = []
     turn = 0
-    done = 0
-    for number, result in runtime.map(ingest_unit, units):
-        done += 1
+    for done, (number, result) in enumerate(runtime.map(ingest_unit, units, limits), start=1):
         if isinstance(result, Died):
-            lost.append(units[number])
-            ready[number] = UnitResult(number, (), 0)
-            progress(f"unit {number + 1}: {result.reason}; its recordings are read again one by one", done, len(units))
+            progress(f"unit {number + 1}: {result.reason}; its recordings are read again", done - 1, len(units))
+            ready[number] = read_again(units[number], result, runtime, limits)
         else:
             ready[number] = result
-        if lost:
-            continue  # what was lost comes first in the plan; it is committed in its place below
         while turn in ready:
             _take(ready.pop(turn), committer, report, job.config)
             turn += 1
         progress(f"{committer.tally.landed} landed", done, len(units))
-    for unit in lost:
-        ready[unit.number] = _read_one_by_one(unit, runtime, progress)
-    while turn in ready:
-        _take(ready.pop(turn), committer, report, job.config)
-        turn += 1
 
 
 def _take(result: UnitResult, committer: Committer, report: Report, config: IngestConfig) -> None:
@@ -204,20 +196,41 @@ def _take(result: UnitResult, committer: Committer, report: Report, config: Inge
         committer.flush()
 
 
-def _read_one_by_one(unit: Unit, runtime: Runtime, progress: Progress) -> UnitResult:
-    """Read the items of a unit whose worker died, each in a process of its own; an item that kills it twice is rejected."""
-    singles = [replace(unit, items=(planned,)) for planned in unit.items]
-    limits = Limits(unit.config.limits.memory_bytes, unit.config.limits.seconds)
-    outcomes: list[Outcome] = []
+def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits) -> UnitResult:
+    """Read the items of a unit whose worker died: the one that it died at alone, the others together; an item that kills its process again is rejected."""
+    outcomes: dict[int, Outcome] = {}
     stored = 0
-    for number, result in runtime.map_carefully(ingest_unit, singles, limits):
-        progress(f"reading {unit.items[number].item.path} alone", number + 1, len(singles))
-        if isinstance(result, Died):
-            outcomes.append(_rejection(unit.items[number], result))
-        else:
-            outcomes.extend(result.outcomes)
+    rest = list(range(len(unit.items)))
+    part = death.part
+    for _ in range(APART):
+        if part is None or unit.limit is not None or len(rest) < 2:
+            break
+        stored += _read_alone(unit, rest.pop(part), runtime, limits, outcomes)
+        result = runtime.alone(ingest_unit, replace(unit, items=tuple(unit.items[at] for at in rest)), limits, attempts=1)
+        if not isinstance(result, Died):
+            outcomes.update(zip(rest, result.outcomes, strict=True))
             stored += result.stored_bytes
-    return UnitResult(unit.number, tuple(outcomes), stored)
+            rest = []
+            break
+        part = result.part
+    left = unit.limit
+    for at in rest:
+        if left is not None and left <= 0:
+            break
+        stored += _read_alone(replace(unit, limit=left), at, runtime, limits, outcomes)
+        if left is not None:
+            left -= outcomes[at].recordings
+    return UnitResult(unit.number, tuple(outcomes[at] for at in sorted(outcomes)), stored)
+
+
+def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes: dict[int, Outcome]) -> int:
+    """Read one item of a unit in a process of its own; note what came of it, and return the bytes that were stored."""
+    result = runtime.alone(ingest_unit, replace(unit, items=(unit.items[at],)), limits)
+    if isinstance(result, Died):
+        outcomes[at] = _rejection(unit.items[at], result)
+        return 0
+    (outcomes[at],) = result.outcomes
+    return result.stored_bytes
 
 
 def _rejection(planned: PlannedItem, death: Died) -> Outcome:

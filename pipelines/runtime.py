@@ -34,22 +34,19 @@ class Runtime:
         """Return how many tasks run at once on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
 
-    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R | Died]]:
-        """Yield (task number, result) in the order in which tasks end; Died for a task whose worker did not come back."""
+    def map(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits) -> Iterator[tuple[int, R | Died]]:
+        """Yield (task number, result) in the order in which tasks end; Died for a task whose worker did not come back, or went over a limit."""
         if not tasks:
             return iter(())
         if self.local:
-            return map_in_children(function, tasks, self.cores)
-        return self._map_on_ray(function, tasks)
+            return map_in_children(function, tasks, self.cores, limits)
+        return self._map_on_ray(function, tasks, limits)
 
-    def map_carefully(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits) -> Iterator[tuple[int, R | Died]]:
-        """Yield (task number, result), each task in a process of its own with limits, one retry for a death: for what killed its worker before."""
-        for number, task in enumerate(tasks):
-            guarded = _Guarded(function, limits)
-            if self.local:
-                yield number, guarded(task)
-            else:
-                yield number, self._one_on_ray(guarded, task)
+    def alone(self, function: Callable[[T], R], task: T, limits: Limits, attempts: int = 2) -> R | Died:
+        """Return the result of one task in a process of its own, tried again if it dies by itself: for what killed its worker before."""
+        guarded = _Guarded(function, limits, attempts)
+        result: R | Died = guarded(task) if self.local else self._one_on_ray(guarded, task)
+        return result
 
     # -- Ray
 
@@ -67,7 +64,7 @@ class Runtime:
             settings |= {"num_cpus": self.cores, "object_store_memory": 512 << 20}
         ray.init(**settings)
 
-    def _map_on_ray(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R | Died]]:
+    def _map_on_ray(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits) -> Iterator[tuple[int, R | Died]]:
         import ray
 
         self._start()
@@ -77,7 +74,7 @@ class Runtime:
             context.max_errored_blocks = -1  # a lost block is found below, by the numbers that did not come back
             rows = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
             data = ray.data.from_items(rows, override_num_blocks=len(rows))
-            mapped = data.map(_RayCall(function), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=self.workers))
+            mapped = data.map(_RayCall(function, limits), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=self.workers))
             back: set[int] = set()
             for row in mapped.iter_rows():
                 number = int(row["number"])
@@ -118,11 +115,12 @@ class _RayCall:
     """
 
     function: Callable[[Any], Any]
+    limits: Limits
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task = pickle.loads(row["task"])  # noqa: S301 - what our own driver wrote
         try:
-            answer: tuple[bool, Any] = (True, in_kept_child(self.function, task))
+            answer: tuple[bool, Any] = (True, in_kept_child(self.function, task, self.limits))
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver raises it
             answer = (False, error)
         return {"number": row["number"], "result": pickle.dumps(answer)}
@@ -130,16 +128,17 @@ class _RayCall:
 
 @dataclass(frozen=True)
 class _Guarded:
-    """Runs one task in a child process with limits, a second time if its process dies."""
+    """Runs one task in a child process with limits; one that dies is tried again, one that was stopped at a limit is not."""
 
     function: Callable[[Any], Any]
     limits: Limits
+    attempts: int
 
     def __call__(self, task: Any) -> Any:
         result: Any = Died("was never started")
-        for _ in range(2):
+        for _ in range(self.attempts):
             ((_, result),) = map_in_children(self.function, [task], 1, self.limits)
-            if not isinstance(result, Died):
+            if not isinstance(result, Died) or result.stopped:
                 break
         return result
 

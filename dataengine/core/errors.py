@@ -77,6 +77,10 @@ class EpisodeNotFound(StoreError, UsageError):
     """An episode id is not in the version that was asked."""
 
 
+class EpisodePurged(StoreError):
+    """The content of an episode was erased from every version, because consent was withdrawn."""
+
+
 class AlreadyThere(StoreError):
     """A put-if-absent found an object at its key: read it and decide again."""
 

@@ -312,3 +312,11 @@ def number_of(values: Mapping[str, Any], *candidates: str) -> float | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6:
             return float(value)
     return None
+
+
+def truth_of(values: Mapping[str, Any], name: str) -> bool | None:
+    """Return the named value where it is a truth value or 0 or 1, else None."""
+    value = values.get(name)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None

@@ -38,19 +38,18 @@ from dataengine.sources.mcap_records import (
     CHANNEL,
     CHUNK,
     DATA_END,
-    HEADER,
     MAGIC,
     MESSAGE,
-    METADATA,
+    MESSAGE_INDEX,
     PREFIX,
     SCHEMA,
-    STATISTICS,
     Attachment,
     Channel,
     Header,
     Metadata,
     Schema,
     Statistics,
+    check_message_index,
     parse_record,
 )
 from dataengine.sources.mcap_sections import Unpacker, bad_inner_record, sections
@@ -149,7 +148,9 @@ class _Reading:
                     yield from self._loose(body, place)
                 elif opcode == ATTACHMENT:
                     yield from self._attachment(body, place)
-                elif opcode in (HEADER, SCHEMA, CHANNEL, METADATA, STATISTICS):
+                elif opcode == MESSAGE_INDEX:
+                    check_message_index(body, place)
+                else:
                     self._note(parse_record(opcode, body, 0, len(body), place), place)
         except (OSError, struct.error) as error:
             raise BadRecording(self._where, "a file that can be read to its end", str(error), "check the disk or the connection", check="unreadable") from error

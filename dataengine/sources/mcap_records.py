@@ -275,3 +275,11 @@ def parse_record(opcode: int, data: Buffer, start: int, end: int, where: str) ->
         raise BadRecording(where, "a record", "opcode 0", "restore the file from a copy", check="bad_opcode")
     parser = _PARSERS.get(opcode)
     return parser(Fields(data, start, end, where)) if parser is not None else None
+
+
+def check_message_index(data: Buffer, where: str) -> None:
+    """Raise BadRecording for an index of messages whose entries are not whole, without reading them: nothing here uses them."""
+    if len(data) < 6 or (size := int(_U32.unpack_from(data, 2)[0])) > len(data) - 6 or size % 16:
+        raise BadRecording(
+            where, "whole entries of 16 bytes in a message index", f"a record of {len(data)} bytes", "restore it from a copy", check="record_too_short"
+        )

@@ -27,9 +27,8 @@ from dataengine.core.problem import Problem
 from dataengine.core.protocols import Item, ReadOptions
 from dataengine.core.stream import Rows
 from dataengine.schema.embodiments import embodiments
-from dataengine.sources.aloha import success_of
 from dataengine.sources.hdf5_streams import Emitted, Plan, form_of, plan, rows_of, small_value, stream_name, unused
-from dataengine.sources.hdf5_tree import Notes, Tree, attributes, child, find, guarded, has, names, number_of, printable, problem_of, walk
+from dataengine.sources.hdf5_tree import Notes, Tree, attributes, child, find, guarded, has, names, number_of, printable, problem_of, truth_of, walk
 from dataengine.sources.hdf5_values import inspect, whole
 from dataengine.sources.robosuite_actions import action_facts
 
@@ -187,7 +186,7 @@ def _plans(tree: Tree, found: Mapping[str, Any], at: str, settings: Mapping[str,
         table = inspect(tree, dataset, f"{at}/{path}")
         numbers = path == "actions" or path in STREAMS
         known = numbers or path.startswith(("obs/", "next_obs/"))
-        if not known and (table.rows < 1 or abs(table.rows - actions.rows) > 1):
+        if not known and not actions.rows <= table.rows <= actions.rows + 1:
             small_value(tree, dataset, f"{at}/{path}", notes)
             continue
         facts = action_facts(settings, table.shape) if path == "actions" else STREAMS[path][1] if path in STREAMS else {}
@@ -234,7 +233,7 @@ def _read_demo(tree: Tree, key: str, item: Item, options: ReadOptions, data: Any
             if planned.column.name == "reward" and isinstance(rows.values, np.ndarray) and sum(map(len, rewards)) < MAX_REWARD_ROWS:
                 rewards.append(rows.values)
             yield rows
-    said = success_of(own)
+    said = truth_of(own, "success")
     rate_hz = number_of(settings, "control_freq") or number_of(options.description, "rate_hz") or options.rate_hz
     yield EpisodeInfo(
         dataset=item.dataset,
@@ -288,6 +287,8 @@ def read(tree: Tree, item: Item, options: ReadOptions) -> Iterator[Event]:
         raise BadRecording(tree.where("data"), "demonstrations (demo_0, …)", f"none among {len(members)} members", "record again", check="no_demos")
     notes = Notes()
     data_attributes = attributes(tree, data, "data", notes)
+    if not settings_of(data_attributes) and any(isinstance(data_attributes.get(name), str) for name in SETTINGS):
+        notes.warn("unreadable_settings", tree.where("data"), f"{' or '.join(SETTINGS)} is no JSON object: rate, robot and controller stay unknown")
     splits, problems = splits_of(tree, set(demos))
     yield from (Noticed(problem) for problem in (*notes.all_problems(), *problems))
     for key in sorted(demos, key=numeric_order):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from dataengine.core.digest import digest_bytes
 from dataengine.core.errors import ConfigError
@@ -48,20 +49,21 @@ def camera_name(topic: str) -> str:
 class StreamNames:
     """Hands out the names of one episode's streams.
 
-    The first owner of a name gets it; another that wants the same gets it with a digest of itself behind it. `targets` maps what a description names
-    ("/joint_states:position", or a picture topic alone) to the name that it shall have ("observation.state").
+    The first owner of a name gets it; another that wants the same gets it with a digest of itself behind it. `targets` maps what a config or description names
+    ("/joint_states:position", or a picture topic alone) to the name that it shall have ("observation.state"); of several sources of one
+    name the first that is there gets it.
     """
 
     def __init__(self, targets: Mapping[str, str] | None = None) -> None:
         self.targets = dict(targets or {})
-        self.used: set[str] = set()
+        self.used: dict[str, str] = {}
         self._owner: dict[str, str] = dict.fromkeys(self.targets.values(), "")
 
     def take(self, wanted: str, owner: str) -> str:
         """Return a name for `owner`, `wanted` itself where it is free; the same owner gets the same name."""
-        if owner in self.targets:
-            self.used.add(owner)
-            return self.targets[owner]
+        target = self.targets.get(owner)
+        if target is not None and self.used.setdefault(target, owner) == owner:
+            return target
         name = wanted if len(wanted) <= MAX_NAME else f"{wanted[:MAX_NAME]}-{digest_bytes(owner.encode())[:8]}"
         if self._owner.setdefault(name, owner) != owner:
             name = f"{name}-{digest_bytes(owner.encode())[:8]}"
@@ -69,12 +71,24 @@ class StreamNames:
         return name
 
 
-def stream_targets(description: Mapping[str, object]) -> dict[str, str]:
-    """Return {"topic:field": stream} of a description's `streams`, {stream: "topic:field"}; raise ConfigError where it is not that."""
-    given = description.get("streams", {})
+def stream_targets(config: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, str]:
+    """Return {"topic:field": stream name}.
+
+    From a config's `streams`, {stream name: "topic:field"} (of a picture topic: the topic alone), and from a dataset's description: those of the other names
+    of a column (`columns.<name>.also`) that begin with "/". The config goes first.
+
+    Raises:
+        ConfigError: `streams` is not that.
+    """
+    given = config.get("streams", {})
     if not isinstance(given, Mapping) or not all(isinstance(name, str) and isinstance(source, str) for name, source in given.items()):
         raise ConfigError(f"streams: must map stream names to 'topic:field' (or a picture topic), got {given!r}"[:300])
-    sources = list(given.values())
-    if len(set(sources)) != len(sources):
+    found = {source: name for name, source in given.items()}
+    if len(found) != len(given):
         raise ConfigError("streams: one 'topic:field' stands under two names; give each its own")
-    return {source: name for name, source in given.items()}
+    columns = description.get("columns", {})
+    for name, column in columns.items() if isinstance(columns, Mapping) else ():
+        for other in column.get("also", ()) if isinstance(column, Mapping) else ():
+            if isinstance(other, str) and other.startswith("/") and name not in given:
+                found.setdefault(other, name)
+    return found

@@ -33,12 +33,14 @@ class ArrayReader:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _file(self, number: int) -> str:
+    def file_key(self, number: int) -> str:
+        """Return the key of a file of chunks."""
         return "/".join([self.key, "c", str(number), *["0"] * (len(self.shape) - 1)])
 
-    def _index(self, shard: int) -> Array:
+    def shard_index(self, shard: int) -> Array:
+        """Return (CHUNKS_A_SHARD, 2) offset and size of each inner chunk of a file, 2^64 - 1 where there is none."""
         if shard not in self._indexes:
-            key = self._file(shard)
+            key = self.file_key(shard)
             meta = self.objects.head(key)
             if meta is None:
                 raise CorruptStore(f"{key}: expected a shard file, found none; restore it from a copy")
@@ -52,10 +54,10 @@ class ArrayReader:
     def _chunk(self, number: int) -> Array:
         if self.sharded:
             shard, inside = divmod(number, CHUNKS_A_SHARD)
-            offset, size = (int(value) for value in self._index(shard)[inside])
-            data = self.objects.get_range(self._file(shard), offset, size)
+            offset, size = (int(value) for value in self.shard_index(shard)[inside])
+            data = self.objects.get_range(self.file_key(shard), offset, size)
         else:
-            data = self.objects.get(self._file(0))
+            data = self.objects.get(self.file_key(0))
         if self.compressed:
             data = blosc(self.dtype.itemsize).decode(data)
         return np.frombuffer(data, dtype=self.dtype).reshape(-1, *self.shape[1:])
@@ -82,6 +84,6 @@ class ArrayReader:
         while start < stop:
             shard, inside = divmod(start, shard_bytes)
             length = min(stop - start, shard_bytes - inside)
-            parts.append(self.objects.get_range(self._file(shard), inside, length))
+            parts.append(self.objects.get_range(self.file_key(shard), inside, length))
             start += length
         return parts[0] if len(parts) == 1 else b"".join(parts)

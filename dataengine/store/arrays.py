@@ -50,7 +50,7 @@ def array_metadata(
     inner: list[dict[str, Any]] = [_bytes_metadata(dtype.itemsize)]
     if compressed:
         inner.append(_blosc_metadata(dtype.itemsize))
-    row = list(shape[1:])
+    row = [max(1, size) for size in shape[1:]]  # a chunk has no side of 0, also where the array has one
     codecs = inner
     outer_rows = chunk_rows
     if sharded:
@@ -71,9 +71,9 @@ def array_metadata(
         "node_type": "array",
         "shape": list(shape),
         "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, outer_rows), *[max(1, size) for size in row]]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, outer_rows), *row]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": False if dtype == np.bool_ else 0 if dtype.kind in "iu" else 0.0,
+        "fill_value": {"b": False, "i": 0, "u": 0, "f": 0.0, "c": [0.0, 0.0]}[dtype.kind],
         "codecs": codecs,
         "attributes": dict(attributes),
     }
@@ -170,8 +170,6 @@ class ArrayWriter:
             self._flush(keep_tail=True)
 
     def _encode(self, chunk: Array) -> bytes:
-        if self.dtype.itemsize == 1 and chunk.nbytes == 0:
-            return b""
         return bytes(blosc(self.dtype.itemsize).encode(np.ascontiguousarray(chunk).reshape(-1)))
 
     def _flush(self, keep_tail: bool) -> None:
@@ -260,8 +258,7 @@ class BytesWriter:
         self.rows = 0
         self._small: list[Buffer] = []
         self._shards: list[_ShardFile] = []
-
-    _SHARD = CHUNK_BYTES * CHUNKS_A_SHARD
+        self._shard_bytes = CHUNK_BYTES * CHUNKS_A_SHARD
 
     def append(self, data: Buffer) -> None:
         """Add the bytes of one item."""
@@ -278,12 +275,12 @@ class BytesWriter:
 
     def _write(self, data: Buffer) -> None:
         while len(data):
-            if not self._shards or self._shards[-1].size == self._SHARD:
+            if not self._shards or self._shards[-1].size == self._shard_bytes:
                 if self._shards:
                     self._finish(self._shards[-1])
                 self._shards.append(_ShardFile(self.folder / "c" / str(len(self._shards))))
             shard = self._shards[-1]
-            room = self._SHARD - shard.size
+            room = self._shard_bytes - shard.size
             if len(data) <= room:
                 shard.append(data)
                 return
@@ -307,9 +304,9 @@ class BytesWriter:
             joined = b"".join(bytes(part) for part in self._small)[:mark]
             self._small = [joined] if joined else []
         else:
-            number, inside = divmod(mark, self._SHARD)
+            number, inside = divmod(mark, self._shard_bytes)
             if inside == 0 and number > 0:
-                number, inside = number - 1, self._SHARD
+                number, inside = number - 1, self._shard_bytes
             for extra in self._shards[number + 1 :]:
                 extra.handle.close()
                 extra.path.unlink()

@@ -24,12 +24,15 @@ from dataengine.core.errors import CommitConflict, NotAStore, StoreError
 from dataengine.core.objects import Objects, storage_options
 from dataengine.schema.arrow import catalog_schema
 from dataengine.store import layout
+from dataengine.store.removed import purged_episodes
 
 FOREVER = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
+# Smallest and largest values stand in the log beside each data file, and the log is never rewritten: so only of columns that hold nothing personal.
+STATISTICS = {"delta.dataSkippingStatsColumns": "fact,episode_id,job,job_commit"}
 ENDED = 2**62
 ATTEMPTS = 200
 
@@ -59,15 +62,21 @@ class Change:
 
 
 class KnownIds:
-    """The episode ids of one dataset, kept up with the table by reading only files that are new."""
+    """The episode ids of one dataset, kept up with the table by reading only files that are new.
+
+    Purged episodes count as known in every dataset, so that none of them lands again. Jobs and a purge never run at the same time.
+    """
 
     def __init__(self) -> None:
+        self.purged: frozenset[str] | None = None
         self._files: set[str] = set()
         self._ids: Array = np.zeros(0, dtype="S32")
         self._recent: set[bytes] = set()
 
     def update(self, catalog: Catalog, table: DeltaTable, dataset: str) -> None:
         """Read the ids of data files that were not there before."""
+        if self.purged is None:
+            self.purged = frozenset(purged_episodes(catalog.objects))
         files = [path for path in catalog.data_files(table, "episode", dataset) if path not in self._files]
         if not files:
             return
@@ -82,7 +91,7 @@ class KnownIds:
 
     def __contains__(self, episode_id: str) -> bool:
         key = episode_id.encode()
-        if key in self._recent:
+        if key in self._recent or episode_id in (self.purged or ()):
             return True
         at = int(np.searchsorted(self._ids, key))
         return at < len(self._ids) and bool(self._ids[at] == key)
@@ -104,7 +113,7 @@ class Catalog:
             schema=catalog_schema(),
             mode="ignore",
             partition_by=["kind", "dataset"],
-            configuration={**FOREVER, "delta.checkpointInterval": "100"},
+            configuration={**FOREVER, **STATISTICS, "delta.checkpointInterval": "100"},
             storage_options=storage_options(self.objects),
         )
 

@@ -20,7 +20,7 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds, Row
 from dataengine.store.jobs import read_job
 from dataengine.store.landing import Outcome, Reading, features_conflict, problem_of, reject_row
-from dataengine.store.refs import Version, latest_version, put_version, read_json, read_version, version_numbers
+from dataengine.store.refs import Version, latest_version, put_version, read_json
 
 COMPACT_ABOVE_FILES = 50
 
@@ -79,6 +79,13 @@ def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]
     for dataset, digest in frame.iter_rows():
         found[dataset].add(digest)
     return found
+
+
+def shard_media(objects: Objects, dataset: str, shard: str) -> list[str]:
+    """Return the keys of the kept video files that a shard's streams refer to."""
+    key = f"{layout.shard_prefix(dataset, shard)}/{layout.INDEX}"
+    index = pl.read_parquet(objects.get(key), columns=["kind", "media"])
+    return sorted(index.filter(pl.col("kind") == "media")["media"].unique())
 
 
 class Committer:
@@ -148,6 +155,9 @@ class Committer:
             key = f"{layout.shard_prefix(dataset, shard)}/{layout.SHARD}"
             if self.objects.head(key) is None:
                 raise StoreError(f"{self.objects.url}/{key}: the shard that this job wrote is gone; run the command again")
+            for media in shard_media(self.objects, dataset, shard):
+                if self.objects.head(media) is None:
+                    raise StoreError(f"{self.objects.url}/{media}: the video that this job refers to is gone; run the command again")
 
     def _put_documents(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -320,10 +330,8 @@ class Committer:
         """Commit what waits, merge small files, and name the version. Return the newest version, None for a store that has none."""
         self.flush()
         before = latest_version(self.objects)
-        hidden = before.open_jobs if before is not None else {}
-        new_relied = {
-            job: number for job, number in self.relied.items() if job != self.job and not has_ended(self.objects, job) and number > hidden.get(job, 0)
-        }
+        hidden = open_jobs(self.catalog, self.catalog.table(), before, self.job) if self.relied else {}
+        new_relied = {job: number for job, number in self.relied.items() if job in hidden and number > hidden[job]}
         if self.number == 0 and not new_relied:
             return before
         crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(partition_filters=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
@@ -349,12 +357,23 @@ def _union(a: Iterable[str] | None, b: Iterable[str] | None) -> list[str]:
     return sorted({*(a or ()), *(b or ())})
 
 
-def has_ended(objects: Objects, job: str) -> bool:
-    """Return whether a job has named its version."""
+def open_jobs(catalog: Catalog, table: DeltaTable, before: Version | None, job: str) -> dict[str, int]:
+    """Return the jobs that have rows in the table but named no version, each with the last of its commits that the version before shows.
+
+    A job that was killed after it had named its version, and before it could say that it ended, is one whose rows the version before does not hide.
+    """
+    jobs = set(catalog.scan(table=table).select("job").unique().collect()["job"])
+    shown = before.open_jobs if before is not None else {}
+    silent = [other for other in sorted(jobs) if other != job and not _says_it_ended(catalog.objects, other)]
+    whole: set[str] = set()
+    if before is not None and any(other not in shown for other in silent):
+        whole = set(catalog.scan(before.catalog_version).select("job").unique().collect()["job"]) - set(shown)
+    return {other: shown.get(other, 0) for other in silent if other not in whole}
+
+
+def _says_it_ended(objects: Objects, job: str) -> bool:
     record = read_job(objects, job)
-    if record is not None and record.state == "ended":
-        return True
-    return any(read_version(objects, number).job == job for number in reversed(version_numbers(objects)[-50:]))
+    return record is not None and record.state == "ended"
 
 
 def name_version(objects: Objects, job: str, command: str, config_digest: str, counts: Mapping[str, Any], relied: Mapping[str, int]) -> Version:
@@ -367,12 +386,11 @@ def name_version(objects: Objects, job: str, command: str, config_digest: str, c
         before = latest_version(objects)
         table = catalog.table()
         frame = catalog.scan(table=table)
-        jobs = set(frame.select("job").unique().collect()["job"])
-        shown = dict(before.open_jobs) if before is not None else {}
+        hidden = open_jobs(catalog, table, before, job)
         for other, commit in relied.items():
-            shown[other] = max(shown.get(other, 0), commit)
-        open_jobs = {other: shown.get(other, 0) for other in sorted(jobs) if other != job and not has_ended(objects, other)}
-        version = Version(before.number + 1 if before is not None else 1, int(table.version()), job, command, config_digest, {}, open_jobs)
+            if other in hidden:
+                hidden[other] = max(hidden[other], commit)
+        version = Version(before.number + 1 if before is not None else 1, int(table.version()), job, command, config_digest, {}, hidden)
         episodes = visible(frame, version).filter(pl.col("kind") == "episode")
         totals = episodes.select(pl.len().alias("episodes"), pl.col("steps").sum()).collect()
         whole = {"episodes": int(totals["episodes"][0]), "steps": int(totals["steps"][0] or 0), **counts}

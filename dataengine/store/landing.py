@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from dataengine.align.align import align_noting
@@ -13,7 +16,7 @@ from dataengine.align.control import AlignInput
 from dataengine.core.column import Column
 from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
-from dataengine.core.errors import BadRecording
+from dataengine.core.errors import BadRecording, DataEngineError
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Item, Opener
 from dataengine.core.stream import Items, Rows
@@ -134,6 +137,27 @@ def problem_of(error: BadRecording) -> Problem:
     return Problem(error.check, str(error), error.where, "error", error.expected, error.found, error.advice)
 
 
+@contextmanager
+def _as_rejection(where: str, what: str) -> Iterator[None]:
+    """Turn an error that nobody foresaw into the rejection of the recording at hand, so that it never costs the others.
+
+    What the store or the disk says (OSError, StoreError) goes on: it would cost every recording, and ends the job.
+    """
+    try:
+        yield
+    except (BadRecording, DataEngineError, OSError):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise BadRecording(
+            where,
+            "a recording that can be read",
+            f"{type(error).__name__} in {what}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})",
+            "check the file with the tool that wrote it; if it is sound, please report this",
+            check="unexpected_error",
+        ) from error
+
+
 class Landing:
     """Lands the recordings of items of one dataset into shards, a new one whenever the last is full.
 
@@ -171,11 +195,13 @@ class Landing:
         stream = iter(events)
         while True:
             try:
-                event = next(stream, None)
+                with _as_rejection(reading.source_uri, "its reader"):
+                    event = next(stream, None)
                 if event is None:
                     break
                 if isinstance(event, Rows):
-                    self.shard.add(event)
+                    with _as_rejection(reading.source_uri, f"laying down stream {event.stream!r}"):
+                        self.shard.add(event)
                     continue
             except BadRecording as error:
                 self.shard.abandon()
@@ -211,20 +237,22 @@ class Landing:
 
     def _end(self, outcome: Outcome, reading: Reading, info: EpisodeInfo) -> None:
         try:
-            columns, features, document = self._describe(info, reading)
-            conflict = features_conflict(reading.dataset, self.columns, columns, info.key)
-            if conflict is not None:
-                raise conflict
-            info = replace(info, columns=columns)
-            running = self.shard.finish(info)
+            with _as_rejection(info.key or reading.source_uri, "describing and ending it"):
+                columns, features, document = self._describe(info, reading)
+                conflict = features_conflict(reading.dataset, self.columns, columns, info.key)
+                if conflict is not None:
+                    raise conflict
+                info = replace(info, columns=columns)
+                running = self.shard.finish(info)
             episode_id = self.shard.episode_id(info)
             splits = tuple(dict.fromkeys((*reading.splits, *info.splits)))
             if episode_id in self.known or episode_id in self.landed:
                 self.shard.abandon()
                 outcome.duplicates.append(Duplicate(episode_id, splits, info.key))
                 return
-            aligned = align_noting(info, align_inputs(info, running), self.policy.align)
-            findings = examine(info, check_inputs(info, running))
+            with _as_rejection(info.key or reading.source_uri, "aligning and examining it"):
+                aligned = align_noting(info, align_inputs(info, running), self.policy.align)
+                findings = examine(info, check_inputs(info, running))
             problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems)
         except BadRecording as error:
             self.shard.abandon()

@@ -103,7 +103,7 @@ def index_bytes(tracks: Mapping[int, Mapping[str, Array]], facts: Mapping[str, A
     table = pa.table([pa.array(np.concatenate(parts) if parts else [], type=schema.field(name).type) for name, parts in columns.items()], schema=schema)
     table = table.replace_schema_metadata({"dataengine": json.dumps(dict(facts), default=str)})
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 

@@ -23,6 +23,13 @@ from dataengine.core.objects import Objects
 from dataengine.core.trajectory import Trajectory
 
 SAMPLED = ".sampled_ns"
+WRITER: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": ["episode_id"],
+    "write_statistics": False,
+    "write_page_checksum": True,  # the file stands in no shard.json: its pages carry their own checksums
+}
 
 
 def _column(values: Array, valid: Array | None) -> pa.Array:
@@ -42,7 +49,7 @@ def trajectory_table(episode_id: str, trajectory: Trajectory) -> pa.Table:
     """Return a trajectory as a table of T rows."""
     count = trajectory.steps
     columns: dict[str, pa.Array] = {
-        "episode_id": pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([episode_id])).cast(pa.string()),
+        "episode_id": pa.repeat(episode_id, count),
         "step": pa.array(np.arange(count, dtype=np.int64)),
         "t_ns": pa.nulls(count, pa.int64()) if trajectory.t_ns is None else pa.array(trajectory.t_ns),
     }
@@ -69,7 +76,7 @@ def write_steps(path: Path, tables: list[pa.Table]) -> None:
         shapes.update(json.loads((table.metadata or {}).get(b"shapes", b"{}")))
     schema = schema.with_metadata({"shapes": json.dumps(shapes)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["episode_id"], write_statistics=False, compression_level=1) as writer:
+    with pq.ParquetWriter(path, schema, **WRITER) as writer:
         for table in tables:
             if table.column_names != schema.names:
                 table = pa.table(

@@ -18,7 +18,7 @@ import dataengine.version
 from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.episode import Episode, EpisodeInfo
-from dataengine.core.errors import AlreadyThere, CorruptStore, EpisodeNotFound, NotAStore, UsageError
+from dataengine.core.errors import AlreadyThere, CorruptStore, EpisodeNotFound, EpisodePurged, NotAStore, UsageError
 from dataengine.core.objects import Objects, open_objects
 from dataengine.core.trajectory import Trajectory
 from dataengine.schema.column_json import features_columns
@@ -26,6 +26,7 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Row
 from dataengine.store.commit import visible
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
+from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
 from dataengine.store.steps import read_steps
 from dataengine.store.stored_streams import read_stream
 
@@ -130,9 +131,23 @@ class Store:
             raise CorruptStore(f"{self.objects.url}/{key}: expected a shard index, found none; restore it from a copy") from None
         return list(table.to_pylist())
 
+    @cached_property
+    def _purged(self) -> dict[str, dict[str, Any]]:
+        return purged_episodes(self.objects)
+
+    def readable_row(self, episode_id: str) -> Row:
+        """Return an episode's row; raise EpisodePurged where its content was erased, whatever the version."""
+        row = self.row(episode_id)
+        document = self._purged.get(row["episode_id"])
+        if document is None and PURGED in (row["flags"] or ()):
+            document = purged_episodes(self.objects).get(row["episode_id"])
+        if document is not None:
+            raise EpisodePurged(f"{self.objects.url}: {purge_sentence(row['episode_id'], document)}")
+        return row
+
     def read_episode(self, episode_id: str) -> Episode:
         """Return an episode on its native clocks. Numbers are read at once, encoded items and frames when they are asked for."""
-        row = self.row(episode_id)
+        row = self.readable_row(episode_id)
         columns = self.columns(row)
         streams = {
             entry["stream"]: read_stream(
@@ -164,7 +179,7 @@ class Store:
 
     def read_trajectory(self, episode_id: str) -> Trajectory:
         """Return an episode on its control clock."""
-        row = self.row(episode_id)
+        row = self.readable_row(episode_id)
         found = read_steps(self.objects, layout.steps_key(row["dataset"], row["shard"]), row["ordinal"], self.columns(row))
         return Trajectory(
             found.t_ns,
@@ -183,7 +198,7 @@ class Store:
         """Return decoded pictures of a camera, (n, H, W, 3) uint8 RGB, whatever form they are stored in."""
         from dataengine.store.pixels import decode_frames
 
-        row = self.row(episode_id)
+        row = self.readable_row(episode_id)
         entry = next((entry for entry in self.index(row) if entry["stream"] == stream), None)
         if entry is None:
             raise EpisodeNotFound(f"{self.objects.url}: episode {row['episode_id']} has no stream {stream!r}; see `dataengine show`")

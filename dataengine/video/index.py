@@ -123,12 +123,16 @@ class _Packets:
 
 
 def _lies_there(handle: Any, packet: Any, shift: int) -> bool:
-    """Return whether a packet's bytes stand in the file where the container says; restores the position of `handle`."""
+    """Return whether a packet's bytes stand in the file where the container says; restores the position of `handle`.
+
+    MP4 has nothing between its tables and the payload; Matroska may lace, strip or encrypt any block, which shows in its first bytes.
+    """
     if packet.pos is None or packet.pos < 0:
         return False
     before = handle.tell()
     handle.seek(packet.pos + shift)
-    same = bool(handle.read(packet.size) == bytes(packet))
+    length = min(packet.size, 64)
+    same = bool(handle.read(length) == memoryview(packet)[:length])
     handle.seek(before)
     return same
 
@@ -253,7 +257,7 @@ def frame_indexes(file: MediaFile, tracks: Sequence[int] | None = None, where: s
                     raise BadRecording(
                         f"{where}: track {number}", expected, f"something else at frame {len(packets)}", "the file is damaged or was cut off", check="truncated"
                     )
-                if shift is not None and len(packets) < 2 and ranges[number]:
+                if shift is not None and ranges[number] and (form != "mp4" or len(packets) < 2):
                     ranges[number] = _lies_there(handle, packet, shift)
                 packets.add(packet, _shows(packet, codecs[number]), shift or 0)
         except av.FFmpegError as error:

@@ -120,6 +120,8 @@ def describe_track(stream: Any, rotation_deg: float = 0.0) -> TrackInfo:
         "language": _text(metadata.get("language")),
         "default": bool(int(stream.disposition) & _DEFAULT),
     }
+    if context is None:  # a codec that this FFmpeg does not know: it says no more of it
+        return TrackInfo(kind=kind, **shared)
     if kind == "video":
         return TrackInfo(
             kind="picture" if int(stream.disposition) & _ATTACHED_PICTURE else "video",
@@ -149,7 +151,9 @@ def describe(container: Any, form: str, size: int, file: MediaFile) -> MediaInfo
 
 
 def require_size(track: TrackInfo, where: str) -> None:
-    """Refuse a picture size that no camera has, before anything of it is allocated."""
+    """Refuse an unknown codec, whose size nobody can tell, and a picture size that no camera has, before anything of it is allocated."""
+    if not track.codec:
+        raise BadRecording(f"{where}: track {track.index}", "a codec that FFmpeg knows", "another one", "convert it to H.264", check="unknown_codec")
     if not (1 <= track.width <= MAX_SIDE_PX and 1 <= track.height <= MAX_SIDE_PX and track.width * track.height <= MAX_PIXELS):
         raise BadRecording(
             f"{where}: track {track.index}",

@@ -75,12 +75,13 @@ def _run(job: IngestJob, runtime: Runtime, as_json: bool) -> None:
     if as_json:
         print_json({key: value for key, value in asdict(report).items() if key != "ignored_files"} | {"ignored_files": report.ignored_files})
     else:
-        _say(report)
+        say(report)
     sys.stdout.flush()
     raise typer.Exit(report.exit_code)
 
 
-def _say(report: Report) -> None:
+def say(report: Report) -> None:
+    """Print what a job did."""
     if report.datasets:
         table(
             ["dataset", "landed", "steps", "skipped", "rejected"],

@@ -282,12 +282,17 @@ def test_one_broken_demo_is_rejected_and_the_others_land(tmp_path: Path) -> None
 def _fuzz(tmp_path: Path, kind: str, count: int, seed: int) -> None:
     path = tmp_path / "a.hdf5"
     WRITERS[kind](path)
-    outcomes = run_over(read_and_compare, mutants(path.read_bytes(), count, seed), file_name="a.hdf5", preload=[READER, "h5py"])
+    broken = dict(mutants(path.read_bytes(), count, seed))
+    outcomes = run_over(read_and_compare, broken.items(), file_name="a.hdf5", timeout_s=5, preload=[READER, "h5py"])
     assert len(outcomes) == count
+    # Plain h5py never ends on some damaged heaps, or dies of them; the reader alone must answer for those.
+    again = [outcome.name for outcome in outcomes if outcome.status in ("hung", "memory", "died")]
+    outcomes = [outcome for outcome in outcomes if outcome.name not in again]
+    outcomes += run_over(partial(run_reader, READER), [(name, broken[name]) for name in again], file_name="a.hdf5", preload=[READER, "h5py"])
     assert {outcome.status for outcome in outcomes} <= {"ok", "rejected", "died"}, tally(outcomes)
     died = [outcome.name for outcome in outcomes if outcome.status == "died"]
     assert len(died) <= count // 100, tally(outcomes)  # the job rejects these; none was seen in 9,000
-    unlike = [(outcome.name, outcome.result[1]) for outcome in outcomes if outcome.result and outcome.result[1]]
+    unlike = [(outcome.name, outcome.result[1]) for outcome in outcomes if isinstance(outcome.result, tuple) and outcome.result[1]]
     assert not unlike
     assert all(outcome.detail for outcome in outcomes if outcome.status == "rejected")
 

@@ -26,14 +26,13 @@ def test_the_checksum_of_a_known_text() -> None:
     assert fletcher32(b"abcde") == (0x24FEE - 2 * 65535) << 16 | 0x129C6 - 65535
 
 
-@pytest.mark.parametrize("repeat", [1, 3, 400])
+@pytest.mark.parametrize("repeat", [4, 9, 400])
 def test_the_length_of_an_lzf_block_is_what_it_unpacks_to(tmp_path: Path, repeat: int) -> None:
     values = np.repeat(np.random.default_rng(repeat).integers(0, 256, 3000 // repeat + 1, dtype=np.uint8), repeat)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         dataset = file.create_dataset("x", data=values, chunks=values.shape, compression="lzf")
         mask, stored = dataset.id.read_direct_chunk((0,))
-    if mask:
-        pytest.skip("the library kept these bytes plain")
+    assert mask == 0  # else the library kept the bytes plain
     assert lzf_length(stored) == len(values)
     assert lzf_length(stored[:-1]) != len(values)
 

@@ -75,7 +75,12 @@ def _read(data: bytes) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("compression", "pack"),
-    [("", bytes), ("zstd", lambda b: zstandard.ZstdCompressor().compress(b)), ("lz4", lz4.frame.compress), ("lz4", lambda b: lz4.frame.compress(b, store_size=False))],
+    [
+        ("", bytes),
+        ("zstd", lambda b: zstandard.ZstdCompressor().compress(b)),
+        ("lz4", lz4.frame.compress),
+        ("lz4", lambda b: lz4.frame.compress(b, store_size=False)),
+    ],
 )
 def test_a_chunk_of_every_compression(compression: str, pack: Any) -> None:
     inner = _SCHEMA + _CHANNEL + _SENT + _record(0x80, b"private")

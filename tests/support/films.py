@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -85,4 +86,16 @@ def write_film(
                 block.sample_rate, block.pts, block.time_base = 48_000, start, Fraction(1, 48_000)
                 container.mux(audio.encode(block))
             container.mux(audio.encode())
+    return path
+
+
+def cut_start(path: Path, ticks: int) -> Path:
+    """Make the edit list of an MP4 start `ticks` later in the media."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 4
+    version, count = data[at], struct.unpack_from(">I", data, at + 4)[0]
+    assert (version, count) == (0, 1)
+    (media_time,) = struct.unpack_from(">i", data, at + 12)
+    struct.pack_into(">i", data, at + 12, media_time + ticks)
+    path.write_bytes(data)
     return path
