@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check peers clean
 
 $(STAMP): pyproject.toml infra/constraints.txt
 	test -x $(BIN)/python || $(shell command -v $(PYTHON) || command -v python3) -m venv $(VENV)
@@ -21,8 +21,17 @@ check: $(STAMP)           ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-all: $(STAMP) check  ## everything, also what takes long
-	$(BIN)/python -m pytest
+test-all: $(STAMP) check peers  ## everything, also what takes long, and benchmarks beside the peers
+	DATAENGINE_PEERS=.peers $(BIN)/python -m pytest
+
+peers: .peers/.installed  ## the peers' own virtual environments
+.peers/.installed: infra/peers/tfds.txt infra/peers/lerobot.txt
+	$(PYTHON) -m venv .peers/tfds
+	.peers/tfds/bin/pip install --quiet --requirement infra/peers/tfds.txt
+	$(PYTHON) -m venv .peers/lerobot
+	.peers/lerobot/bin/pip install --quiet torch==2.13.0
+	.peers/lerobot/bin/pip install --quiet --no-deps --requirement infra/peers/lerobot.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

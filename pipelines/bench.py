@@ -18,7 +18,7 @@ from typing import Any
 from dataengine.core.digest import new_digest
 from dataengine.core.objects import open_objects
 from dataengine.store.catalog import Catalog
-from dataengine.store.commit import Committer
+from dataengine.store.commit import Committer, Tally
 from dataengine.store.jobs import new_job_id
 from dataengine.store.store import create_store
 from pipelines.config import IngestConfig
@@ -71,8 +71,8 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ingest_in_process(source: Path, store: Path, config: IngestConfig | None = None) -> int:
-    """Do what a job does, in this process: find, plan, read, verify, write, commit. Return the episodes that landed."""
+def ingest_in_process(source: Path, store: Path, config: IngestConfig | None = None) -> Tally:
+    """Do what a job does, in this process: find, plan, read, verify, write, commit. Return what landed."""
     chosen = config or IngestConfig()
     objects = open_objects(str(store))
     create_store(objects)
@@ -84,7 +84,7 @@ def ingest_in_process(source: Path, store: Path, config: IngestConfig | None = N
     committer.finish({})
     if committer.tally.rejected:
         raise RuntimeError(f"bench: {committer.tally.rejected} recordings of {source} were rejected: {committer.tally.rejects[0]}")
-    return committer.tally.landed
+    return committer.tally
 
 
 def _records(path: Path) -> Iterator[bytes]:
@@ -126,11 +126,12 @@ def bench_rlds(work: Path, size_bytes: int, repeats: int) -> dict[str, Any]:
     if not source.exists():
         write_bulk_rlds(source, episodes=max(8, round(1000 * size_bytes / (1 << 30))), size_bytes=size_bytes)
     size = sum(path.stat().st_size for path in source.rglob("*.tfrecord*"))
-    landed: list[int] = []
+    landed: list[Tally] = []
     ours, floor = in_turn(repeats, work / "out", lambda: landed.append(ingest_in_process(source, work / "out")), lambda: rlds_floor(source, work / "out"))
     return {
         "rlds_bytes": size,
-        "rlds_episodes": landed[0],
+        "rlds_episodes": landed[0].landed,
+        "rlds_steps": landed[0].steps,
         "rlds_cpu_s": median(ours),
         "rlds_floor_cpu_s": median(floor),
         "rlds_time_over_floor": median_ratio(ours, floor),
@@ -205,5 +206,5 @@ def bench_ingest(work: Path, size_bytes: int, repeats: int, peers: Path | None) 
     if peers is not None:
         from pipelines.bench_peers import bench_tfds_lerobot
 
-        found |= bench_tfds_lerobot(work / "rlds", peers, found["rlds_cpu_s"], found["rlds_episodes"])
+        found |= bench_tfds_lerobot(work / "rlds", peers, found["rlds_cpu_s"], found["rlds_episodes"], found["rlds_steps"])
     return found

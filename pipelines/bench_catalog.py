@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def episode_row(number: int, dataset: str, job: str, commit: int) -> Row:
         "bytes": 1_000_000,
         "action_source": "commanded",
         "lossy": False,
-        "metadata": '{"file_path": "/data/%d"}' % number,
+        "metadata": json.dumps({"file_path": f"/data/{number}"}),
         "source_uri": f"/data/{dataset}/{number // 200}.tfrecord",
         "source_key": str(number % 200),
         "created_ns": time.time_ns(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -219,14 +219,14 @@ def purge(
 
 bench_app = typer.Typer(help="Measure: ratios against a floor, a bare reader or peers, in one run.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
-WorkOption = Annotated[Optional[str], typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
+WorkOption = Annotated[str | None, typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
 
 
 @bench_app.command("ingest")
 def bench_ingest(
     size_mb: Annotated[int, typer.Option("--size-mb", min=8, help="How much data each format gets.")] = 1024,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
-    peers: Annotated[Optional[str], typer.Option("--peers", help="Folder with the peers' virtual environments `tfds` and `lerobot`.")] = None,
+    peers: Annotated[str | None, typer.Option("--peers", help="Folder with the peers' virtual environments `tfds` and `lerobot`.")] = None,
     work: WorkOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -119,9 +119,9 @@ def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Repor
     there = objects.head(layout.STORE) is not None
     progress("finding recordings", 0, 0)
     plan = plan_job(job, Catalog(objects) if there else None)
-    create_store(objects)
     name = new_job_id()
     require_conditional_put(objects, name, job.single_writer)
+    create_store(objects)
     committer = Committer(objects, name, job.command, digest_json(job.config.model_dump(mode="json")))
     heartbeat = Heartbeat(objects, name, job.command)
     report = Report(job=name, store=objects.url, ignored=len(plan.ignored), ignored_files=plan.ignored[:1000])

@@ -11,11 +11,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from dataengine.core.errors import AlreadyThere, BadRecording, UsageError
+from dataengine.core.errors import AlreadyThere, BadRecording, StoreError, UsageError
 
 REMOTE_SCHEMES = ("s3://", "gs://", "az://", "abfs://", "abfss://")
 
@@ -160,13 +161,14 @@ class LocalObjects:
         target = self._path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.stat(path).st_dev == os.stat(target.parent).st_dev:
+            fsync_path(path)  # before it gets its name: whoever sees the name takes the bytes for granted
             os.replace(path, target)
         else:
             staged = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
             shutil.copyfile(path, staged)
+            fsync_path(staged)
             os.replace(staged, target)
             path.unlink()
-        fsync_path(target)
         fsync_path(target.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
@@ -255,21 +257,39 @@ class RemoteObjects:
     def local(self, key: str) -> Path | None:
         return None
 
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Say in one sentence what the object store refuses; an object that is absent, or there already, is the caller's business."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+
+        try:
+            yield
+        except (AlreadyExistsError, NotFoundError):
+            raise
+        except BaseError as error:
+            said = " ".join(str(error).split("\n\nDebug")[0].split())[:500]
+            raise StoreError(
+                f"{self.url}/{key}: the object store does not answer as it should: {said}; check address, access and network, then run it again"
+            ) from error
+
     def get(self, key: str) -> bytes:
         import obstore
 
-        return bytes(obstore.get(self._store, key).bytes())
+        with self._told(key):
+            return bytes(obstore.get(self._store, key).bytes())
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         import obstore
 
-        return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
+        with self._told(key):
+            return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
 
     def head(self, key: str) -> ObjectMeta | None:
         import obstore
 
         try:
-            return self._meta(obstore.head(self._store, key))
+            with self._told(key):
+                return self._meta(obstore.head(self._store, key))
         except FileNotFoundError:
             return None
 
@@ -281,27 +301,31 @@ class RemoteObjects:
     def put(self, key: str, data: bytes) -> None:
         import obstore
 
-        obstore.put(self._store, key, data)
+        with self._told(key):
+            obstore.put(self._store, key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> None:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            with self._told(key):
+                obstore.put(self._store, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             raise AlreadyThere(f"{self.url}/{key}: exists already") from None
 
     def upload(self, path: Path, key: str) -> None:
         import obstore
 
-        obstore.put(self._store, key, path)
+        with self._told(key):
+            obstore.put(self._store, key, path)
         path.unlink()
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         import obstore
 
-        found = [self._meta(meta) for batch in obstore.list(self._store, prefix or None) for meta in batch]
+        with self._told(prefix):
+            found = [self._meta(meta) for batch in obstore.list(self._store, prefix or None) for meta in batch]
         if prefix and not found:
             meta = self.head(prefix)
             found = [meta] if meta is not None else []
@@ -312,7 +336,8 @@ class RemoteObjects:
 
         for key in keys:
             try:
-                obstore.delete(self._store, key)
+                with self._told(key):
+                    obstore.delete(self._store, key)
             except FileNotFoundError:
                 continue
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from dataengine.core.errors import BadRecording, UsageError
+from dataengine.core.errors import BadRecording, StoreError, UsageError
 from dataengine.core.objects import LocalObjects, Objects, is_remote, open_objects, safe_key
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import SourceFile
@@ -212,8 +212,6 @@ def list_source(url: str, storage_options: Mapping[str, str] | None = None) -> S
 
 
 def _list_remote(url: str, storage_options: Mapping[str, str] | None) -> SourceListing:
-    from obstore.exceptions import BaseError
-
     scheme, _, rest = url.partition("://")
     try:
         listing = SourceListing(open_objects(url, storage_options), _telling_name(Path(rest)))
@@ -224,6 +222,6 @@ def _list_remote(url: str, storage_options: Mapping[str, str] | None) -> SourceL
             single = SourceListing(open_objects(f"{scheme}://{folder}", storage_options), _telling_name(Path(folder)), only=name)
             if single.files:
                 return single
-    except (BaseError, OSError) as error:
+    except (StoreError, OSError) as error:
         raise UsageError(f"{url}: cannot be listed: {error}; check the address and the storage options"[:1000]) from error
     raise UsageError(f"{url}: there is nothing under this address; check the path")

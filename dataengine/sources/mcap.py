@@ -12,8 +12,8 @@ A file is read once, front to back, a chunk at a time; all its checksums are com
 Rows carry the clocks "log", "publish" (messages only) and "stamp" (the header's). A stream goes by "stamp" where all messages of its topic have one that is not
 zero, else by "log"; see `message_episode.topics_by_log` for stamps of a clock that was never set. Times count from the earliest one of any stream.
 
-Config: `episodes` (see `episode_rules`), `clock: log` to go by the log time, `recover_truncated: true` to land what is whole of a file that was cut off.
-Description: `streams: {observation.state: "/joint_states:position"}` names streams; one named `action` is the control clock.
+Config: `episodes` (see `episode_rules`), `clock: log` to go by the log time, `recover_truncated: true` to land what is whole of a file that was cut off,
+`streams: {observation.state: "/joint_states:position"}` to name streams (`stream_names.stream_targets`); one named `action` is the control clock.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class _Reading:
     def __init__(self, item: Item, options: ReadOptions) -> None:
         self._item, self._where = item, item.path
         self._rule: EpisodeRule | None = episode_rule(options.config)
-        self._targets = stream_targets(options.description)
+        self._targets = stream_targets(options.config, options.description)
+        self._rate_hz = options.description.get("rate_hz") or options.rate_hz
+        self._embodiment = options.description.get("embodiment")
         self._by_log = _choice(options.config, "clock", {"stamp": False, "log": True}, False)
         self._recover = _choice(options.config, "recover_truncated", {True: True, False: False}, False)
         self._cut: str | None = None
@@ -266,13 +268,11 @@ class _Reading:
         """Give on what holds on to chunks, before they become too many."""
         self._held += size
         if self._held > HELD_BYTES:
+            every = sum(pending.bytes for pending in self._by_topic.values() if not pending.slices) > HELD_BYTES
             for pending in self._by_topic.values():
-                if pending.slices or self._held_copies() > HELD_BYTES:
+                if every or pending.slices:
                     yield from self._flush(pending)
             self._held = 0
-
-    def _held_copies(self) -> int:
-        return sum(pending.bytes for pending in self._by_topic.values())
 
     def _flush(self, pending: _Pending) -> Iterator[Event]:
         if not pending.heads:
@@ -292,7 +292,7 @@ class _Reading:
         log_ns, create_ns = (_times_ns(times[at : at + 1], place, name) for at, name in enumerate(("log", "create")))
         self._attachments.append({"name": record.name, "media_type": record.media_type, "bytes": len(record.data)})
         stream = self._names.take("attachments", "attachments of the recording")
-        encoding = record.media_type or "application/octet-stream"
+        encoding = record.media_type if 0 < len(record.media_type) <= 100 else "application/octet-stream"
         yield Rows(stream, Items([record.data], encoding), {"log": log_ns, "create": create_ns})
 
     def _end(self) -> Iterator[Event]:
@@ -314,6 +314,8 @@ class _Reading:
             self._item.dataset,
             key="" if self._rule is None else str(self._episodes),
             by_log=self._by_log,
+            rate_hz=self._rate_hz,
+            embodiment=self._embodiment,
             splits=self._item.splits,
             metadata={"mcap": self._facts()},
             columns=columns,

@@ -71,6 +71,8 @@ def build_info(
     dataset: str,
     key: str = "",
     by_log: bool = False,
+    rate_hz: float | None = None,
+    embodiment: str | None = None,
     splits: tuple[str, ...] = (),
     metadata: Mapping[str, Any] | None = None,
     columns: Mapping[str, Column] | None = None,
@@ -93,13 +95,10 @@ def build_info(
         found.update(own)
         clocks.update(topic.clock_of(own, by_log or topic.messages in log_topics))
         noted.extend(topic.problems())
-    for source, stream in names.targets.items():
-        if source not in names.used:
-            noted.append(
-                Problem(
-                    "mapped_topic_absent", f"the description maps {source!r} to {stream!r}, and the recording has no such field", where=source, found="nothing"
-                )
-            )
+    for stream in dict.fromkeys(names.targets.values()):
+        if stream not in names.used:
+            sources = [source for source, target in names.targets.items() if target == stream]
+            noted.append(Problem("mapped_field_absent", f"{stream!r} is to be {' or '.join(sources)}, and the recording has no such field", where=sources[0]))
     found.update(columns or {})
     start_ns = min((earliest for _, earliest in clocks.values()), default=0)
     return EpisodeInfo(
@@ -110,6 +109,8 @@ def build_info(
         stream_clocks={stream: clock for stream, (clock, _) in clocks.items()},
         start_ns=start_ns,
         epoch=start_ns > EPOCH_FROM_NS,
+        rate_hz=rate_hz,
+        embodiment=embodiment,
         follow="action" if "action" in clocks else None,
         splits=splits,
         metadata=metadata or {},

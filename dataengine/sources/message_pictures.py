@@ -21,7 +21,8 @@ from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
 from dataengine.sources.message_fields import MessageSchema
 
-MAX_TAIL = 255
+# Each length is an encoding of its own, and a stream has few.
+MAX_TAIL = 127
 MAX_SIDE = 1 << 15
 
 _TAKEN_OUT = re.compile(r"(?P<encoding>.*)/(?P<kind>spliced|base64|pixels)-(?P<tail>\d{1,3})", re.DOTALL)

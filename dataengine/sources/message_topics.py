@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from dataengine.sources.stream_names import StreamNames, camera_name, topic_name
 MAX_FRAME_PAIRS = 256
 
 _CAMERA_INFOS = ("sensor_msgs/CameraInfo", "foxglove/CameraCalibration", "foxglove_msgs/CameraCalibration")
+# What these say is about the recording, not about the robot: their numbers are streams, and stay out of trajectories.
+_NOT_IN_STEPS = (*_CAMERA_INFOS, "rcl_interfaces/Log", "rosgraph_msgs/Log", "rosgraph_msgs/Clock", "foxglove/Log")
 _FRAME_IDS = ("header.frame_id", "frame_id")
 _TEXTS = (*_FRAME_IDS, "distortion_model", "encoding", "data")
 
@@ -122,7 +125,7 @@ class Topic:
         if kind is not None and (encoding, kind) != ("json", "raw"):
             wanted = f"observation.images.{camera_name(topic)}"
             stream = names.take(wanted, owner)
-            if stream != wanted and topic not in names.targets:
+            if stream != wanted and stream != names.targets.get(owner):
                 stream = names.take(f"observation.images.{self.messages.replace('.', '_')}", f"{owner} picture")
             self._pictures = PictureStream(topic, stream, self.messages, kind)
 
@@ -247,7 +250,9 @@ class Topic:
                 extra["picture"] = self._pictures.rule()
         found[self.messages] = Column(self.messages, kind="message", dtype="bytes", encoding=self.encoding, steps=False, extra=extra)
         if self._decoder is not None:
-            found.update(self._numbers.columns(self._decoder.facts, self.frame))
+            beside = self.schema is not None and self.schema.message_name in _NOT_IN_STEPS
+            numbers = self._numbers.columns(self._decoder.facts, self.frame)
+            found.update({name: replace(column, steps=False) if beside else column for name, column in numbers.items()})
         if self._text is not None:
             found[self._text] = Column(self._text, kind="text", dtype="string", encoding="utf-8", extra={"topic": self.topic, "field": "data"})
         for frames, (stream, _) in self._pairs.items():

@@ -34,6 +34,10 @@ class Undecodable(ValueError):
     """A payload does not fit its schema, or is too large to lay out."""
 
 
+class TooNested(Undecodable):
+    """A payload has more nested entries than are walked."""
+
+
 @dataclass(frozen=True)
 class Op:
     """One step of a plan.
@@ -218,7 +222,7 @@ class Walk:
         for op in plan.ops:
             self.steps += 1
             if self.steps > MAX_STEPS:
-                raise Undecodable(f"more than {MAX_STEPS} nested fields")
+                raise TooNested(f"more than {MAX_STEPS} nested fields")
             if op.kind == "numbers":
                 self._numbers(op)
             elif op.kind == "time":
@@ -315,8 +319,8 @@ def lay_out(payload: Buffer, plan: Plan, cdr: bool, picture: str | None) -> Layo
     """
     try:
         return Walk(payload, plan, cdr, picture).layout
-    except Undecodable:
-        if not cdr:
+    except Undecodable as error:
+        if not cdr or isinstance(error, TooNested):
             raise
         try:
             return Walk(payload, plan, cdr, picture, pad_empty=True).layout

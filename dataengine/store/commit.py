@@ -81,11 +81,11 @@ def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]
     return found
 
 
-def shard_media(objects: Objects, dataset: str, shard: str) -> list[str]:
-    """Return the keys of the kept video files that a shard's streams refer to."""
+def shard_media(objects: Objects, dataset: str, shard: str, purged: Iterable[str] = ()) -> list[str]:
+    """Return the keys of the kept video files that a shard's streams refer to, without those of purged episodes."""
     key = f"{layout.shard_prefix(dataset, shard)}/{layout.INDEX}"
-    index = pl.read_parquet(objects.get(key), columns=["kind", "media"])
-    return sorted(index.filter(pl.col("kind") == "media")["media"].unique())
+    index = pl.read_parquet(objects.get(key), columns=["kind", "media", "episode_id"])
+    return sorted(index.filter((pl.col("kind") == "media") & ~pl.col("episode_id").is_in(sorted(purged)))["media"].unique())
 
 
 class Committer:
@@ -205,8 +205,25 @@ class Committer:
         change.rows = [row | stamp for row in (*inserts.values(), *change.rows)]
         change.updated = [row | stamp if row.get("job") is None else row for row in (*updates.values(), *change.updated)]
         kept = {(row["kind"], row["dataset"], row["fact"]) for row in (*change.rows, *change.updated)}
+        kept |= self._claimed(table, datasets, outcomes, change)
         change.gone = [gone for gone in change.gone if gone not in kept]
         return decision
+
+    def _claimed(self, table: DeltaTable, datasets: set[str], outcomes: list[Outcome], change: Change) -> set[tuple[str, str, str]]:
+        """Return the episodes that a new reading no longer yields, but another source does: they stay."""
+        going = sorted({fact for kind, _, fact in change.gone if kind == "episode"})
+        if not going:
+            return set()
+        read_now = [str(outcome.source["fact"]) for outcome in outcomes]
+        others = self.catalog.scan(table=table).filter(
+            (pl.col("kind") == "source") & pl.col("dataset").is_in(sorted(datasets)) & ~pl.col("fact").is_in(read_now)
+        )
+        frame = others.select("dataset", pl.col("episode_ids").alias("id")).explode("id").filter(pl.col("id").is_in(going)).collect()
+        claimed = {("episode", dataset, episode_id) for dataset, episode_id in frame.iter_rows()}
+        for row in (*change.rows, *change.updated):
+            if row["kind"] == "source":
+                claimed |= {("episode", row["dataset"], episode_id) for episode_id in row["episode_ids"] or ()}
+        return claimed
 
     def _rejects_of(self, table: DeltaTable, datasets: set[str], sources: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
         """Return the facts of the rejects that earlier readings of these items left, by dataset and source."""
@@ -371,6 +388,27 @@ def open_jobs(catalog: Catalog, table: DeltaTable, before: Version | None, job: 
     return {other: shown.get(other, 0) for other in silent if other not in whole}
 
 
+def _replacing(catalog: Catalog, frame: pl.LazyFrame, before: Version | None, hidden: Mapping[str, int]) -> dict[str, int]:
+    """Return the last commits in which jobs that have not ended replaced what the version before shows.
+
+    They are shown, though the jobs are not whole: were they hidden, what they replaced would be in no version until somebody runs the jobs again.
+    """
+    if before is None or not hidden:
+        return {}
+    sources = pl.col("kind") == "source"
+    rows = frame.filter(sources & pl.col("job").is_in(sorted(hidden))).select("dataset", "fact", "job", "job_commit").collect()
+    late = {(dataset, fact): (job, commit) for dataset, fact, job, commit in rows.iter_rows() if commit > hidden[job]}
+    if not late:
+        return {}
+    shown = visible(catalog.scan(before.catalog_version), before).filter(sources & pl.col("fact").is_in(sorted({fact for _, fact in late})))
+    found: dict[str, int] = {}
+    for dataset, fact in shown.select("dataset", "fact").collect().iter_rows():
+        if (dataset, fact) in late:
+            job, commit = late[dataset, fact]
+            found[job] = max(found.get(job, 0), commit)
+    return found
+
+
 def _says_it_ended(objects: Objects, job: str) -> bool:
     record = read_job(objects, job)
     return record is not None and record.state == "ended"
@@ -387,7 +425,7 @@ def name_version(objects: Objects, job: str, command: str, config_digest: str, c
         table = catalog.table()
         frame = catalog.scan(table=table)
         hidden = open_jobs(catalog, table, before, job)
-        for other, commit in relied.items():
+        for other, commit in (*relied.items(), *_replacing(catalog, frame, before, hidden).items()):
             if other in hidden:
                 hidden[other] = max(hidden[other], commit)
         version = Version(before.number + 1 if before is not None else 1, int(table.version()), job, command, config_digest, {}, hidden)

@@ -18,6 +18,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.objects import Objects
 from dataengine.core.protocols import Opener
 from dataengine.store import layout
+from dataengine.store.removed import purged_media
 
 COPY_BYTES = 4 << 20
 
@@ -55,6 +56,8 @@ def put_media(objects: Objects, files: Opener, path: str, extension: str, scratc
         key = layout.media_key(digest, extension)
         if objects.head(key) is not None:
             return KeptFile(key, digest, size, False)
+        if key in purged_media(objects):
+            raise BadRecording(path, "a recording that may be kept", "a video whose content was purged from this store", "leave it out", check="purged")
         objects.upload(staged, key)
         return KeptFile(key, digest, size, True)
     finally:

@@ -33,6 +33,11 @@ def purged_episodes(objects: Objects) -> dict[str, dict[str, Any]]:
     return {str(episode_id): document for document in removals(objects) if document.get("kind") == "purge" for episode_id in document.get("episodes", ())}
 
 
+def purged_media(objects: Objects) -> set[str]:
+    """Return the keys of the kept videos that were removed by purges."""
+    return {str(key) for document in removals(objects) if document.get("kind") == "purge" for key in document.get("objects", ())}
+
+
 def purge_sentence(episode_id: str, document: Mapping[str, Any]) -> str:
     """Return who purged an episode, when and why."""
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(document["created_ns"] / 1e9))

@@ -44,10 +44,10 @@ def create_store(objects: Objects) -> None:
         local = objects.local("")
         if local is not None and local.is_dir() and any(local.iterdir()) and not (local / layout.CATALOG).exists():
             raise UsageError(f"{objects.url}: must be a store or an empty folder, but holds other files; choose another folder")
+        Catalog(objects).create()  # before store.json: what has one is a whole store, wherever its making was cut off
         with contextlib.suppress(AlreadyThere):
             objects.put_if_absent(layout.STORE, json.dumps(document, indent=1).encode())
     require_store(objects)
-    Catalog(objects).create()
 
 
 def require_store(objects: Objects) -> dict[str, Any]:

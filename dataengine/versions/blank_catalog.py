@@ -21,7 +21,10 @@ from dataengine.store.removed import PURGED
 from dataengine.versions.table_files import DataFile
 
 LEVELS = (9, 19, 22)
-EMPTIED = {"episode": {"tasks": [], "metadata": None, "figures": None, "success": None}, "label": {"summary": None, "metadata": None}}
+EMPTIED: dict[str, dict[str, Any]] = {
+    "episode": {"tasks": [], "metadata": None, "figures": None, "success": None},
+    "label": {"summary": None, "metadata": None},
+}
 
 
 def empty_rows(objects: Objects, file: DataFile, episode_ids: Collection[str]) -> bool:

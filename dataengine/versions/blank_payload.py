@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.core.arrays import Array
 from dataengine.core.errors import StoreError
 from dataengine.core.objects import Objects
 from dataengine.store import layout
@@ -127,8 +126,3 @@ def blank_steps(key: str, ordinals: Collection[int], into: Rewritten) -> None:
                 table = pa.table(list(kept.values()), schema=schema)
             writer.write_table(table, row_group_size=max(1, len(table)))
     into.put(key, sink.getvalue())
-
-
-def zeroed(values: Array) -> bool:
-    """Return whether there is nothing but zeros."""
-    return not values.any()

@@ -10,6 +10,7 @@ from dataengine.core.errors import CorruptStore
 from dataengine.core.objects import Objects
 from dataengine.store import layout
 from dataengine.store.commit import shard_media
+from dataengine.store.removed import purged_episodes
 from dataengine.versions.table_files import LOG, DataFile, read_columns
 
 LABELS = "labels"
@@ -54,9 +55,10 @@ def references(objects: Objects, files: Iterable[DataFile], versions: Collection
         found.features.add(layout.features_key(dataset, features))
     labels = read_columns(objects, (file for file in used if file.kind == "label"), ["label_set", "address"])
     found.labels = {label_folder(label_set, address) for label_set, address in labels.select("label_set", "address").unique().iter_rows()}
+    purged = purged_episodes(objects)
     for dataset, shard in sorted(found.shards):
         try:
-            media = shard_media(objects, dataset, shard)
+            media = shard_media(objects, dataset, shard, purged)
         except FileNotFoundError:
             key = f"{layout.shard_prefix(dataset, shard)}/{layout.INDEX}"
             raise CorruptStore(f"{objects.url}/{key}: expected a shard's index, found none; restore it from a copy before anything is removed") from None

@@ -47,9 +47,14 @@ def sniff(head: bytes) -> str | None:
         if head[4:8] == b"ftyp" and head[8:12] in _NOT_VIDEO_BRANDS:
             return None
         return "mp4" if size >= 8 or size in (0, 1) else None
-    if len(head) >= 377 and head[0] == head[188] == head[376] == 0x47:
+    if len(head) >= 380 and all(_is_transport_packet(head[at : at + 4]) for at in (0, 188, 376)):
         return "mpegts"
     return None
+
+
+def _is_transport_packet(header: bytes) -> bool:
+    """Return whether four bytes begin a whole, unscrambled packet of a transport stream: letters do not, though "G" is the sync byte."""
+    return header[0] == 0x47 and not header[1] & 0x80 and not header[3] & 0xC0 and bool(header[3] & 0x30)
 
 
 def media_name(file: MediaFile) -> str:

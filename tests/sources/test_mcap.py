@@ -111,6 +111,12 @@ def test_the_sensor_recording_has_the_known_values(tmp_path: Path) -> None:
     camera = episode.info.columns["observation.images.compressed_image"].camera
     assert camera is not None
     assert camera.intrinsics_px == (500.0, 500.0, 320.0, 240.0)
+    assert {name: episode.info.columns[name].steps for name in ("camera_info.k", "rosout.level", "joint_state.position", "joint_state")} == {
+        "camera_info.k": False,
+        "rosout.level": False,
+        "joint_state.position": True,
+        "joint_state": False,
+    }
     assert episode.info.metadata["mcap"]["metadata"] == [{"name": "rosbag2", "metadata": {"ROS_DISTRO": "humble"}}]
     assert (episode.info.dataset, episode.info.clock, episode.info.epoch) == (episode.info.dataset, "measured", True)
 
@@ -243,11 +249,31 @@ def test_a_description_names_streams_and_the_control_clock(tmp_path: Path) -> No
     sent = [("/cmd", T0, joint_state(T0, ["a"], [1.0])), ("/joints", T0 + 1, joint_state(T0, ["a"], [2.0]))]
     data = write_mcap({"/cmd": JOINTS, "/joints": JOINTS}, sent)
     streams = {"action": "/cmd:position", "observation.state": "/joints:position", "reward": "/nothing:here"}
-    episode = episode_of_file(tmp_path, data, description={"streams": streams})
+    episode = episode_of_file(tmp_path, data, config={"streams": streams})
     assert episode.streams["action"].values.tolist() == [[1.0]]  # type: ignore[union-attr]
     assert episode.streams["observation.state"].values.tolist() == [[2.0]]  # type: ignore[union-attr]
     assert (episode.info.follow, episode.info.columns["action"].meaning, episode.info.columns["observation.state"].meaning) == ("action", "action", "state")
-    assert [(p.check, p.where) for p in episode.info.problems] == [("mapped_topic_absent", "/nothing:here")]
+    assert [(p.check, p.where) for p in episode.info.problems] == [("mapped_field_absent", "/nothing:here")]
+    assert "joints.position" not in episode.streams
+
+
+def test_a_dataset_description_names_streams_by_their_other_names_and_gives_rate_and_body(tmp_path: Path) -> None:
+    sent = [("/cmd", T0, joint_state(T0, ["a"], [1.0])), ("/joints", T0 + 1, joint_state(T0, ["a"], [2.0]))]
+    data = write_mcap({"/cmd": JOINTS, "/joints": JOINTS}, sent)
+    columns = {"action": {"also": ["actions", "/other:position", "/cmd:position"]}, "observation.state": {"also": ["/joints:position", "/cmd:position"]}}
+    description = {"columns": columns, "rate_hz": 20.0, "embodiment": "arm"}
+    episode = episode_of_file(tmp_path, data, description=description, rate_hz=30.0)
+    assert episode.streams["action"].values.tolist() == [[1.0]]  # type: ignore[union-attr]
+    assert episode.streams["observation.state"].values.tolist() == [[2.0]]  # type: ignore[union-attr]
+    assert (episode.info.follow, episode.info.rate_hz, episode.info.embodiment) == ("action", 20.0, "arm")
+    assert not episode.info.problems
+    assert episode_of_file(tmp_path, rate_hz=30.0).info.rate_hz == 30.0
+
+
+@pytest.mark.parametrize("streams", [["/a"], {"action": 5}, {"a": "/x:y", "b": "/x:y"}])
+def test_a_wrong_mapping_is_named(tmp_path: Path, streams: object) -> None:
+    with pytest.raises(ConfigError, match="streams: "):
+        events_of_file(tmp_path, write_mcap({"/say": TEXT}, []), config={"streams": streams})
 
 
 def test_messages_without_schema_or_of_an_unknown_encoding_land_whole(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_two_topics_of_one_camera_are_two_streams(tmp_path: Path) -> None:
 
 def test_taking_out_and_putting_back_is_identity() -> None:
     payload = bytes(range(200))
-    for start, end in ((0, 200), (0, 0), (200, 200), (3, 150)):
+    for start, end in ((0, 200), (73, 73), (200, 200), (3, 150)):
         taken = take_out(payload, start, end, "cdr", "spliced")
         assert taken is not None
         assert reassemble(taken[0], taken[1], payload[start:end]) == (payload, "cdr")
