@@ -58,12 +58,12 @@ def in_turn(repeats: int, leftover: Path, *work: Callable[[], Any]) -> list[list
 
 def median_ratio(above: Sequence[Cost], below: Sequence[Cost], field: str = "cpu_s") -> float:
     """Return the median of the ratios pair by pair."""
-    return statistics.median(getattr(a, field) / getattr(b, field) for a, b in zip(above, below, strict=True))
+    return float(statistics.median(getattr(a, field) / getattr(b, field) for a, b in zip(above, below, strict=True)))
 
 
 def median(costs: Sequence[Cost], field: str = "cpu_s") -> float:
     """Return the median cost."""
-    return statistics.median(getattr(cost, field) for cost in costs)
+    return float(statistics.median(getattr(cost, field) for cost in costs))
 
 
 def peak_memory_mb() -> float:

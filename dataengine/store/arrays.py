@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -22,6 +22,7 @@ from dataengine.core.stream import Buffer
 
 CHUNK_BYTES = 256 << 10
 CHUNKS_A_SHARD = 256
+WRITE_BYTES = 256 << 10  # how much of a shard file waits in memory for one write
 _ABSENT = 2**64 - 1
 
 
@@ -94,43 +95,60 @@ class FileLog:
 
 
 class _ShardFile:
-    """The open shard file of an array: chunks one after the other, the index when it is full or closed."""
+    """A shard file of an array: chunks one after the other, the index when it is full or closed.
+
+    It is open only while bytes go to it: a recording may have thousands of streams, and each has several arrays.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
         self.path = path
-        self.handle: BinaryIO = open(path, "w+b", buffering=1 << 20)
         self.chunks: list[tuple[int, int]] = []
         self.size = 0
         self.crc = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
 
     def append(self, data: Buffer) -> None:
-        self.handle.write(data)
-        self.crc = google_crc32c.extend(self.crc, bytes(data) if not isinstance(data, bytes) else data)
+        data = data if isinstance(data, bytes) else bytes(data)
+        self.crc = google_crc32c.extend(self.crc, data)
         self.size += len(data)
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= WRITE_BYTES:
+            self.flush()
 
-    def finish(self) -> tuple[int, int]:
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._pending:
+            with open(self.path, "ab") as handle:
+                handle.writelines(self._pending)
+            self._pending, self._pending_bytes = [], 0
+
+    def finish(self) -> None:
+        """Append the index."""
         index = np.full((CHUNKS_A_SHARD, 2), _ABSENT, dtype="<u8")
         if self.chunks:
             index[: len(self.chunks)] = self.chunks
         packed = index.tobytes()
         self.append(packed + google_crc32c.value(packed).to_bytes(4, "little"))
-        self.handle.close()
-        return self.size, self.crc
+        self.flush()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes that were appended."""
+        self.flush()
+        with open(self.path, "rb") as handle:
+            return os.pread(handle.fileno(), size, offset)
 
     def cut(self, size: int) -> None:
         """Take back everything from `size` on and continue from there."""
-        if self.handle.closed:
-            self.handle = open(self.path, "r+b", buffering=1 << 20)
-        self.handle.flush()
-        self.handle.truncate(size)
-        self.handle.seek(0)
-        crc, left = 0, size
-        while left:
-            block = self.handle.read(min(left, 1 << 20))
-            crc = google_crc32c.extend(crc, block)
-            left -= len(block)
-        self.handle.seek(size)
+        self.flush()
+        os.truncate(self.path, size)
+        crc = 0
+        with open(self.path, "rb") as handle:
+            while block := handle.read(1 << 20):
+                crc = google_crc32c.extend(crc, block)
         self.size, self.crc = size, crc
 
 
@@ -213,14 +231,11 @@ class ArrayWriter:
             chunk_number = mark // self.chunk_rows
             shard_number, inside = divmod(chunk_number, CHUNKS_A_SHARD)
             for extra in self._shards[shard_number + 1 :]:
-                extra.handle.close()
                 extra.path.unlink()
             self._shards = self._shards[: shard_number + 1]
             shard = self._shards[shard_number]
-            shard.handle.flush() if not shard.handle.closed else None
             offset, size = shard.chunks[inside]
-            with open(shard.path, "rb") as handle:
-                chunk = self._decode(os.pread(handle.fileno(), size, offset))
+            chunk = self._decode(shard.read(offset, size))
             kept = chunk[: mark - chunk_number * self.chunk_rows]
             shard.cut(offset)
             shard.chunks = shard.chunks[:inside]
@@ -308,7 +323,6 @@ class BytesWriter:
             if inside == 0 and number > 0:
                 number, inside = number - 1, self._shard_bytes
             for extra in self._shards[number + 1 :]:
-                extra.handle.close()
                 extra.path.unlink()
             self._shards = self._shards[: number + 1]
             self._shards[number].cut(inside)

@@ -126,7 +126,7 @@ class Catalog:
 
     def data_files(self, table: DeltaTable, kind: str, dataset: str) -> list[str]:
         """Return the addresses of the data files of one partition."""
-        return list(table.file_uris(partition_filters=[("kind", "=", kind), ("dataset", "=", dataset)]))
+        return list(table.file_uris(file_pruning_predicate=[("kind", "=", kind), ("dataset", "=", dataset)]))
 
     def scan(self, version: int | None = None, table: DeltaTable | None = None) -> pl.LazyFrame:
         """Return all rows at a commit, lazily."""

@@ -351,7 +351,7 @@ class Committer:
         new_relied = {job: number for job, number in self.relied.items() if job in hidden and number > hidden[job]}
         if self.number == 0 and not new_relied:
             return before
-        crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(partition_filters=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
+        crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(file_pruning_predicate=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
         self.catalog.compact(crowded)
         return name_version(self.objects, self.job, self.command, self.config_digest, counts, new_relied)
 

@@ -155,15 +155,16 @@ class Store:
             )
             for entry in self.index(row)
         }
-        return Episode(self._info(row, columns, {entry["stream"]: entry["clock"] for entry in self.index(row) if entry["clock"]}), streams)
+        return Episode(self.episode_info(row, columns, {entry["stream"]: entry["clock"] for entry in self.index(row) if entry["clock"]}), streams)
 
-    def _info(self, row: Row, columns: Mapping[str, Column], clocks: Mapping[str, str]) -> EpisodeInfo:
+    def episode_info(self, row: Row, columns: Mapping[str, Column], clocks: Mapping[str, str] | None = None) -> EpisodeInfo:
+        """Return what an episode's row says, as a reader said it; `clocks` names the clock of each stream."""
         return EpisodeInfo(
             dataset=row["dataset"],
             columns=columns,
             clock=row["clock"],
             key=row["source_key"] or "",
-            stream_clocks=clocks,
+            stream_clocks=clocks or {},
             start_ns=row["start_ns"] or 0,
             epoch=row["start_ns"] is not None,
             rate_hz=row["rate_hz"],

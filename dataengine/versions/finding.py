@@ -1,4 +1,4 @@
-"""What a check of a store says: one sentence with where, what must hold, what was found and what to do; and what damaged bytes make readers raise."""
+"""What a check of a store says: where, what must hold, what was found and what to do; and what damaged bytes make readers raise."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ UNREADABLE = (
 
 
 def finding(check: str, where: str, expected: str, found: str, advice: str = COPY, episode_id: str | None = None, severity: Severity = "error") -> Problem:
-    """Return a problem whose message is made of its parts."""
-    message = f"{where}: expected {expected}, found {found}" + (f"; {advice}" if advice else "")
-    return Problem(check, message, where, severity, expected, found, advice, episode_id)
+    """Return a problem whose message is made of its parts; what to do stands beside it."""
+    return Problem(check, f"{where}: expected {expected}, found {found}", where, severity, expected, found, advice, episode_id)
 
 
 def unreadable(where: str, expected: str, error: BaseException, advice: str = COPY, episode_id: str | None = None) -> Problem:

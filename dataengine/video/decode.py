@@ -200,13 +200,13 @@ class FrameReader:
         waiting: dict[int, Array] = {}
         block, filled, following = np.empty((min(rows, max(1, stop - first)), *self.shape, 3), np.uint8), 0, first
         for row, frame in self._decode(range(first, stop)):
-            early = np.empty((*self.shape, 3), np.uint8)
-            self._store(frame, row, early if row != following else block[filled])
             if row != following:
-                waiting[row] = early
+                waiting[row] = np.empty((*self.shape, 3), np.uint8)
+                self._store(frame, row, waiting[row])
                 if len(waiting) > 64:
                     raise self._lost(following)
                 continue
+            self._store(frame, row, block[filled])
             while True:
                 filled, following = filled + 1, following + 1
                 if filled == len(block) or following == stop:

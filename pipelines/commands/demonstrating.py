@@ -12,7 +12,8 @@ from dataengine.core.errors import StoreError, UsageError
 from dataengine.samples.demo import write_demo
 from dataengine.store.refs import put_tag, tags
 from dataengine.store.store import open_store
-from pipelines.commands import showing, versioning
+from pipelines.commands import showing
+from pipelines.commands.versioning import log
 from pipelines.commands.ingesting import say
 from pipelines.commands.printing import Bar, note
 from pipelines.ingest import IngestJob, run
@@ -65,6 +66,6 @@ def demo(folder: str, local: bool) -> None:
     if "first" not in tags(objects) and report.version is not None:
         put_tag(objects, "first", report.version)
     _heading("log", str(store))
-    versioning.log(str(store), False)
+    log(str(store), False)
     print(f"\nThe store lies in {store}; read it from Python:\n  from dataengine import open_store\n  store = open_store({str(store)!r})")
     print(f"  trajectory = store.read_trajectory({row['episode_id'][:12]!r})")
