@@ -56,10 +56,10 @@ class Findings:
 
 def too_short(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckLimits) -> list[Problem]:
     """Find an episode of so few rows that nothing can be learnt from it."""
-    rows = max((stream.rows for stream in streams.values() if stream.column.steps), default=0)
-    if rows >= limits.min_rows:
+    rows = [stream.rows for stream in streams.values() if stream.column.steps]
+    if not rows or max(rows) >= limits.min_rows:
         return []
-    found = f"{rows} in its longest stream"
+    found = f"{max(rows)} in its longest stream"
     return [Problem("too_short", f"the episode: should have at least {limits.min_rows} rows, found {found}", "", "warning", f"{limits.min_rows} rows", found)]
 
 

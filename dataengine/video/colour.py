@@ -1,7 +1,7 @@
 """Decoded frames to RGB and back: the matrix and range of each stream, not a guess.
 
 8-bit planar YUV, which nearly all camera video is, is converted here: OpenCV's one-pass conversion where it knows the matrix (BT.601, limited range, 4:2:0),
-a 3x4 matrix otherwise. Both are within 1 of the exact formula (within 3 at luma 14 and 15); FFmpeg's reformatter, which takes every other pixel format, is within 3 of it
+a 3x4 matrix otherwise. Both are within 1 of the exact formula; FFmpeg's reformatter, which takes every other pixel format, is within 3 of it
 (it rounds down, one level too dark on average). Source of the matrices: ITU-R BT.601-7 §2.5, BT.709-6 §3, BT.2020-2 table 4.
 """
 
@@ -32,13 +32,6 @@ _PLANAR: dict[str, tuple[int, int, bool]] = {
 }
 
 
-# OpenCV takes luma below 16 for 16. Codecs undershoot black by a step or two all over a dark picture, which makes 2 levels at most and mostly none; what is darker still
-# is corrected pixel by pixel, and where it is more than one pixel in 16 the whole picture takes the exact path.
-_DARK = 14
-_DARK_SHARE = 16
-_NONE = np.empty(0, np.int64)
-
-
 @cache
 def _rgb_from_yuv(weights: tuple[float, float], full: bool) -> Array:
     """Return the (3, 4) float32 matrix that takes (Y, U, V, 1) in 0..255 to (R, G, B)."""
@@ -63,15 +56,10 @@ def _yuv_from_rgb_601() -> Array:
     return np.column_stack([forward, [16.0, 128.0, 128.0]]).astype(np.float32)
 
 
-def _correct_dark(joined: Array, dark: Array, out: Array) -> None:
-    """Convert the pixels at `dark` (places in the picture, row by row) by the formula, from which OpenCV is up to 18 levels off there."""
-    height, width = out.shape[:2]
-    rows, columns = np.divmod(dark, width)
-    chroma = joined[height:].reshape(2, height // 2 * (width // 2))
-    place = (rows >> 1) * (width // 2) + (columns >> 1)
-    parts = np.stack([joined[:height].reshape(-1)[dark], chroma[0][place], chroma[1][place]], axis=1).astype(np.float32)
-    matrix = _rgb_from_yuv(_BT601, full=False)
-    out.reshape(-1, 3)[dark] = np.clip(np.rint(parts @ matrix[:, :3].T + matrix[:, 3]), 0, 255)
+@cache
+def _below_black() -> Array:
+    """Return (256,) uint8: what OpenCV adds by taking luma below 16, which codecs undershoot in dark places, for 16; up to 18 levels."""
+    return np.rint(np.maximum(16 - np.arange(256), 0) * 255 / 219).astype(np.uint8)
 
 
 def _plane(plane: Any, height: int, width: int) -> Array:
@@ -112,12 +100,10 @@ class RgbConverter:
         luma = _plane(frame.planes[0], height, width)
         if (across, down, weights, full) == (1, 1, _BT601, False) and not (width | height) & 1:
             joined = self._join(frame, height, width)
-            dark = np.flatnonzero(joined[:height].reshape(-1) < _DARK) if joined[:height].min() < _DARK else _NONE
-            if len(dark) * _DARK_SHARE <= height * width:
-                cv2.cvtColor(joined, cv2.COLOR_YUV2RGB_I420, dst=out)
-                if len(dark):
-                    _correct_dark(joined, dark, out)
-                return
+            cv2.cvtColor(joined, cv2.COLOR_YUV2RGB_I420, dst=out)
+            if joined[:height].min() < 16:
+                cv2.subtract(out, cv2.cvtColor(cv2.LUT(joined[:height], _below_black()), cv2.COLOR_GRAY2RGB), dst=out)
+            return
         chroma = []
         for plane in frame.planes[1:3]:
             small = _plane(plane, (height + down) >> down, (width + across) >> across)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dataengine.store.store import Store, open_store
 from pipelines.commands.printing import Bar, count, print_json, table
 
 LISTED = 40
+SHOWN_OF_A_KIND = 3
 
 
 def sources(datasets: bool, as_json: bool) -> None:
@@ -182,9 +184,14 @@ def check(address: str, deep: bool, as_json: bool) -> None:
     if as_json:
         print_json({"episodes": episodes, "problems": problems, "notes": notes})
     else:
-        for problem in problems:
-            place = " ".join(part for part in (problem["episode_id"], problem["where"]) if part)
-            print(f"{problem['severity']} ({problem['check']}): {place}: {problem['message']}" + (f"; {problem['advice']}" if problem["advice"] else ""))
+        shown: Counter[str] = Counter(problem["check"] for problem in problems)
+        for name, times in shown.most_common():
+            same = [problem for problem in problems if problem["check"] == name]
+            for problem in same[:SHOWN_OF_A_KIND]:
+                episode = f"{problem['episode_id']}: " if problem["episode_id"] and problem["episode_id"] not in problem["message"] else ""
+                print(f"{problem['severity']} ({name}): {episode}{problem['message']}" + (f"; {problem['advice']}" if problem["advice"] else ""))
+            if times > SHOWN_OF_A_KIND:
+                print(f"and {times - SHOWN_OF_A_KIND} more of {name}; --json lists all")
         print(f"{count(episodes, 'episode')} checked{' deeply' if deep else ''}: {count(len(problems), 'problem')}, {count(len(notes), 'note')}")
     raise typer.Exit(3 if problems else 0)
 

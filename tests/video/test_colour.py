@@ -57,9 +57,7 @@ def test_each_matrix_and_range_is_within_one_level_of_the_formula(size: tuple[in
         wide = [np.repeat(np.repeat(part, 1 << down, 0), 1 << across, 1)[: size[0], : size[1]] for part in parts[1:]]
         out = np.empty((*size, 3), np.uint8)
         RgbConverter().convert(frame_of(parts, pix_fmt, matrix, range_), out)
-        error = np.abs(out - exact(parts[0], *wide, matrix, full)).max(axis=2)
-        assert error.max() <= (3 if low == 0 else 1)
-        assert error[(parts[0] < 14) | (parts[0] > 15)].max() <= 1
+        assert np.abs(out - exact(parts[0], *wide, matrix, full)).max() <= 1
 
 
 def test_what_the_container_says_counts_where_the_frame_says_nothing() -> None:
@@ -112,12 +110,3 @@ def test_to_planes_and_back_is_within_two_levels() -> None:
     RgbConverter().convert(frame_of([out[:32], out[32:40].reshape(16, 32), out[40:].reshape(16, 32)], "yuv420p", 6, 1), again)
     assert np.abs(again.astype(int) - smooth).max() <= 6
     assert np.abs(again.astype(int) - smooth).mean() < 1.5
-
-
-def test_a_few_dark_pixels_are_corrected_one_by_one() -> None:
-    parts = planes(32, 48, 1, 1)
-    parts[0][[3, 17, 31], [5, 40, 47]] = (0, 13, 7)
-    out = np.empty((32, 48, 3), np.uint8)
-    RgbConverter().convert(frame_of(parts, "yuv420p", 6, 1), out)
-    wide = [np.repeat(np.repeat(part, 2, 0), 2, 1) for part in parts[1:]]
-    assert np.abs(out - exact(parts[0], *wide, 6, False)).max() <= 1
