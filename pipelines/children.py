@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
 import tempfile
 import threading
@@ -17,6 +16,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 import psutil
+
+from pipelines.scratch import Scratch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,8 +100,8 @@ class _Child(Generic[T]):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.state = context.RawArray("d", [-1.0, 0.0])
-        self.folder = tempfile.mkdtemp(prefix="dataengine-")
-        self.process = context.Process(target=_serve, args=(function, theirs, self.state, self.folder), daemon=True)
+        self.scratch = Scratch()
+        self.process = context.Process(target=_serve, args=(function, theirs, self.state, str(self.scratch.folder)), daemon=True)
         self.process.start()
         theirs.close()
         self.task: int | None = None
@@ -148,7 +149,7 @@ class _Child(Generic[T]):
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.scratch.remove()
 
 
 def _ending(code: int | None) -> str:

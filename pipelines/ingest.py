@@ -23,6 +23,7 @@ from pipelines.children import Died, Limits
 from pipelines.config import IngestConfig
 from pipelines.plan import Plan, PlannedItem, find_items, make_plan
 from pipelines.runtime import Runtime
+from pipelines.scratch import remove_abandoned
 from pipelines.unit import Unit, UnitResult, ingest_unit
 
 APART = 3  # so many items of a unit are told apart as those that kill its process, before all that are left are read one by one
@@ -112,6 +113,7 @@ def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Repor
         UsageError: nothing is recognised, or the call is wrong; the store is left as it was.
     """
     started = time.monotonic()
+    remove_abandoned()
     address = parse_address(job.store)
     if address.ref is not None or address.dataset is not None:
         raise UsageError(f"{job.store!r}: a job writes to a store, not to a version; leave out what follows '@' or '#'")

@@ -17,7 +17,7 @@ from dataengine.schema.descriptions import DatasetDescription
 from dataengine.sources.listing import SourceOpener
 from dataengine.sources.registry import reader
 from dataengine.store.catalog import Catalog, KnownIds
-from dataengine.store.commit import dataset_columns, feature_digests
+from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.landing import Landing, LandingPolicy, Outcome
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.video_lane import VideoPolicy

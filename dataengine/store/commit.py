@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -18,9 +18,10 @@ from dataengine.core.problem import Problem
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds, Row
-from dataengine.store.jobs import read_job
+from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.landing import Outcome, Reading, features_conflict, problem_of, reject_row
-from dataengine.store.refs import Version, latest_version, put_version, read_json
+from dataengine.store.naming import name_version, open_jobs
+from dataengine.store.refs import Version, latest_version
 
 COMPACT_ABOVE_FILES = 50
 
@@ -57,28 +58,6 @@ class _Decision:
     change: Change
     tally: Tally
     relied: dict[str, int]
-
-
-def dataset_columns(objects: Objects, digests: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Column]]:
-    """Return the columns of each dataset: all those of its feature documents, named by digest."""
-    found: dict[str, dict[str, Column]] = {}
-    for dataset, names in digests.items():
-        columns = found.setdefault(dataset, {})
-        for name in sorted(names):
-            key = layout.features_key(dataset, name)
-            for column_name, column in features_columns(read_json(objects, key), key).items():
-                columns.setdefault(column_name, column)
-    return found
-
-
-def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]) -> dict[str, set[str]]:
-    """Return the digests of the feature documents that the episodes of each dataset name."""
-    names = sorted(set(datasets))
-    frame = catalog.scan(table=table).filter((pl.col("kind") == "episode") & pl.col("dataset").is_in(names)).select("dataset", "features").unique().collect()
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for dataset, digest in frame.iter_rows():
-        found[dataset].add(digest)
-    return found
 
 
 def shard_media(objects: Objects, dataset: str, shard: str, purged: Iterable[str] = ()) -> list[str]:
@@ -372,76 +351,3 @@ def _reading_of(outcome: Outcome) -> Reading:
 
 def _union(a: Iterable[str] | None, b: Iterable[str] | None) -> list[str]:
     return sorted({*(a or ()), *(b or ())})
-
-
-def open_jobs(catalog: Catalog, table: DeltaTable, before: Version | None, job: str) -> dict[str, int]:
-    """Return the jobs that have rows in the table but named no version, each with the last of its commits that the version before shows.
-
-    A job that was killed after it had named its version, and before it could say that it ended, is one whose rows the version before does not hide.
-    """
-    jobs = set(catalog.scan(table=table).select("job").unique().collect()["job"])
-    shown = before.open_jobs if before is not None else {}
-    silent = [other for other in sorted(jobs) if other != job and not _says_it_ended(catalog.objects, other)]
-    whole: set[str] = set()
-    if before is not None and any(other not in shown for other in silent):
-        whole = set(catalog.scan(before.catalog_version).select("job").unique().collect()["job"]) - set(shown)
-    return {other: shown.get(other, 0) for other in silent if other not in whole}
-
-
-def _replacing(catalog: Catalog, frame: pl.LazyFrame, before: Version | None, hidden: Mapping[str, int]) -> dict[str, int]:
-    """Return the last commits in which jobs that have not ended replaced what the version before shows.
-
-    They are shown, though the jobs are not whole: were they hidden, what they replaced would be in no version until somebody runs the jobs again.
-    """
-    if before is None or not hidden:
-        return {}
-    sources = pl.col("kind") == "source"
-    rows = frame.filter(sources & pl.col("job").is_in(sorted(hidden))).select("dataset", "fact", "job", "job_commit").collect()
-    late = {(dataset, fact): (job, commit) for dataset, fact, job, commit in rows.iter_rows() if commit > hidden[job]}
-    if not late:
-        return {}
-    shown = visible(catalog.scan(before.catalog_version), before).filter(sources & pl.col("fact").is_in(sorted({fact for _, fact in late})))
-    found: dict[str, int] = {}
-    for dataset, fact in shown.select("dataset", "fact").collect().iter_rows():
-        if (dataset, fact) in late:
-            job, commit = late[dataset, fact]
-            found[job] = max(found.get(job, 0), commit)
-    return found
-
-
-def _says_it_ended(objects: Objects, job: str) -> bool:
-    record = read_job(objects, job)
-    return record is not None and record.state == "ended"
-
-
-def name_version(objects: Objects, job: str, command: str, config_digest: str, counts: Mapping[str, Any], relied: Mapping[str, int]) -> Version:
-    """Name the state of the catalog as the next version.
-
-    Jobs that have rows but have not ended stay hidden in it, except for the commits that some ended job relies on.
-    """
-    catalog = Catalog(objects)
-    while True:
-        before = latest_version(objects)
-        table = catalog.table()
-        frame = catalog.scan(table=table)
-        hidden = open_jobs(catalog, table, before, job)
-        for other, commit in (*relied.items(), *_replacing(catalog, frame, before, hidden).items()):
-            if other in hidden:
-                hidden[other] = max(hidden[other], commit)
-        version = Version(before.number + 1 if before is not None else 1, int(table.version()), job, command, config_digest, {}, hidden)
-        episodes = visible(frame, version).filter(pl.col("kind") == "episode")
-        totals = episodes.select(pl.len().alias("episodes"), pl.col("steps").sum()).collect()
-        whole = {"episodes": int(totals["episodes"][0]), "steps": int(totals["steps"][0] or 0), **counts}
-        try:
-            return put_version(objects, replace(version, counts=whole))
-        except AlreadyThere:
-            continue  # another job ended first: what it landed is part of this version too
-
-
-def visible(frame: pl.LazyFrame, version: Version | None) -> pl.LazyFrame:
-    """Return the rows of a catalog frame that are part of a version."""
-    if version is None:
-        return frame
-    for job, number in version.open_jobs.items():
-        frame = frame.filter(~((pl.col("job") == job) & (pl.col("job_commit") > number)))
-    return frame

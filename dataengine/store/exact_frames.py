@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.digest import new_digest
+from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Frames, Items
 from dataengine.store.arrays import FileLog
 from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
@@ -34,6 +36,18 @@ def encode_png(picture: Array) -> bytes:
     if not done:
         raise ValueError(f"a picture of shape {picture.shape} and dtype {picture.dtype} cannot be encoded as PNG")
     return bytes(data.data)
+
+
+def require_same_form(stream: str, frames: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise BadRecording (`layout_changes`) for pictures of another size or dtype than the first of their episode."""
+    if frames.pixels.shape[1:] != shape or frames.pixels.dtype != dtype:
+        raise BadRecording(
+            f"stream {stream!r}",
+            f"pictures of {list(shape)} {dtype.name} as in the rows before",
+            f"{list(frames.pixels.shape[1:])} {frames.pixels.dtype.name}",
+            "split the recording where its pictures change",
+            check="layout_changes",
+        )
 
 
 class ExactFramesLane:
@@ -64,6 +78,7 @@ class ExactFramesLane:
 
     def add(self, frames: Frames, clocks: Mapping[str, Array]) -> None:
         """Add pictures of the running episode."""
+        require_same_form(self.stream, frames, self.shape, self.dtype)
         pixels = np.ascontiguousarray(frames.pixels)
         self._digest.update(pixels.reshape(-1).view(np.uint8).data)
         if isinstance(self.lane, ItemsLane):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -186,36 +187,53 @@ class Landing:
         self.landed: set[str] = set()
         self.shard = open_shard()
         self._stored_bytes = 0
-        self._features: dict[tuple[Column, ...], tuple[dict[str, Column], str, dict[str, Any]]] = {}
+        self._features: dict[tuple[str | None, tuple[Column, ...]], tuple[dict[str, Column], str, dict[str, Any]]] = {}
 
     def land(self, reading: Reading, events: Iterable[Event], files: Opener) -> Outcome:
         """Land everything an item holds. A recording that is broken is taken back and named; the others stay."""
         outcome = Outcome(source_row(reading))
         self.shard.kept.open_item(files)
         stream = iter(events)
+        broken: BadRecording | None = None  # the running recording cannot land; its rows are passed over until it ends
         while True:
             try:
                 with _as_rejection(reading.source_uri, "its reader"):
                     event = next(stream, None)
-                if event is None:
-                    break
-                if isinstance(event, Rows):
-                    with _as_rejection(reading.source_uri, f"laying down stream {event.stream!r}"):
-                        self.shard.add(event)
-                    continue
             except BadRecording as error:
-                self.shard.abandon()
-                self._reject(outcome, reading, "", problem_of(error))
+                broken = broken or error
                 break
-            if isinstance(event, Noticed):
+            if event is None:
+                break
+            if isinstance(event, Rows):
+                broken = broken or self._add(reading, event)
+            elif isinstance(event, Noticed):
                 outcome.problems.append(event.problem.as_dict() | {"source": reading.source_uri})
             elif isinstance(event, Rejected):
                 self.shard.abandon()
                 self._reject(outcome, reading, event.key, event.problem)
+                broken = None
+            elif broken is not None:
+                self._reject(outcome, reading, event.key, problem_of(broken))
+                broken = None
             else:
                 self._end(outcome, reading, event)
                 self._roll(files)
+        if broken is None and self.shard.running:
+            broken = BadRecording(reading.source_uri, "an end after the last row of a recording", "the end of the item", check="truncated")
+        if broken is not None:
+            self.shard.abandon()
+            self._reject(outcome, reading, "", problem_of(broken))
         return outcome
+
+    def _add(self, reading: Reading, rows: Rows) -> BadRecording | None:
+        """Lay down rows of the running recording; where they cannot be, take the recording back and return why."""
+        try:
+            with _as_rejection(reading.source_uri, f"laying down stream {rows.stream!r}"):
+                self.shard.add(rows)
+        except BadRecording as error:
+            self.shard.abandon()
+            return error
+        return None
 
     def _roll(self, files: Opener) -> None:
         """Close a shard that is full and open the next."""
@@ -254,11 +272,11 @@ class Landing:
                 aligned = align_noting(info, align_inputs(info, running), self.policy.align)
                 findings = examine(info, check_inputs(info, running))
             problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems)
+            metadata = self._metadata(info)
         except BadRecording as error:
             self.shard.abandon()
             self._reject(outcome, reading, info.key, problem_of(error))
             return
-        metadata = self._metadata(info)
         ordinal, size = self.shard.keep(episode_id, aligned.trajectory)
         row = self._row(reading, info, running, aligned.trajectory.steps, aligned.trajectory.rate_hz)
         row |= {
@@ -282,7 +300,7 @@ class Landing:
 
     def _describe(self, info: EpisodeInfo, reading: Reading) -> tuple[dict[str, Column], str, dict[str, Any]]:
         """Return the episode's columns with what the description knows filled in, their digest and their document."""
-        key = tuple(info.columns.values())
+        key = self._embodiment(info), tuple(info.columns.values())
         if key not in self._features:
             columns = dict(info.columns) if self.description is None else apply(self.description, info.columns)
             document = features_document(
@@ -298,12 +316,21 @@ class Landing:
         """Return the episode's metadata as JSON; what is too large for a row goes into a stream of its own, whole."""
         if not info.metadata:
             return None
-        text = json.dumps(dict(info.metadata), ensure_ascii=False, default=str)
-        if len(text.encode()) <= METADATA_BYTES:
-            return text
-        self.shard.add_beside(Rows(METADATA_STREAM, Items([text.encode()], "json")))
-        small = {key: value for key, value in info.metadata.items() if len(json.dumps(value, default=str)) <= 1024}
-        return json.dumps({**small, "whole_in_stream": METADATA_STREAM}, ensure_ascii=False, default=str)[:METADATA_BYTES]
+        data = json_bytes(info.metadata)
+        if len(data) <= METADATA_BYTES:
+            return data.decode()
+        name = METADATA_STREAM
+        while name in info.columns or name in self.shard.running:
+            name += "_"
+        self.shard.add_beside(Rows(name, Items([data], "json")))
+        small: dict[str, Any] = {}
+        left = METADATA_BYTES - 1024
+        for key, value in info.metadata.items():
+            size = len(json_bytes({key: value}))
+            if size <= min(left, 1024):
+                small[key] = value
+                left -= size
+        return json_bytes({**small, "whole_in_stream": name}).decode()
 
     def _row(self, reading: Reading, info: EpisodeInfo, running: RunningEpisode, steps: int, rate_hz: float | None) -> Row:
         described = self.description
@@ -332,6 +359,26 @@ class Landing:
             "source_key": info.key,
             "fingerprint": reading.fingerprint,
         }
+
+
+def json_bytes(metadata: Mapping[str, Any]) -> bytes:
+    """Return metadata as JSON text in UTF-8: a number that is not finite becomes text, a character that UTF-8 cannot hold its escape."""
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(metadata), ensure_ascii=False, default=str, allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text)).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def source_row(reading: Reading) -> Row:

@@ -92,9 +92,11 @@ class NumericLane:
         """Start an episode."""
         self._start = self.values.mark()
         self._digest = new_digest()
+        self._digest.update(f"{self.dtype.name}{list(self.row_shape)}".encode())
         self.parts: list[Array] = []
         self._part_bytes = 0
-        self.steppable = int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize <= STEP_ROW_BYTES
+        # Parquet has no complex numbers: they stay native.
+        self.steppable = self.dtype.kind != "c" and int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize <= STEP_ROW_BYTES
 
     def add(self, values: Array) -> None:
         """Add rows of the running episode."""

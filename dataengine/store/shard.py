@@ -37,6 +37,9 @@ from dataengine.store.steps import trajectory_table, write_steps
 from dataengine.store.video_lane import VideoLane, VideoPolicy
 
 MAX_STREAMS = 4096
+NUMBERS = frozenset(  # the data types that Zarr v3 knows
+    ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64", "complex64", "complex128"]
+)
 
 Lane = NumericLane | ItemsLane | VideoLane | ExactFramesLane | MediaLane
 
@@ -117,6 +120,11 @@ class ShardWriter:
 
     # -- rows of the running episode
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Return the names of the streams that the running episode has so far."""
+        return tuple(self._open)
+
     def add(self, rows: Rows) -> None:
         """Lay down rows of the running episode."""
         lane = self._open.get(rows.stream)
@@ -148,7 +156,7 @@ class ShardWriter:
         """Return the lane for a stream whose rows have this form, making it when it is new in this shard."""
         values = rows.values
         if isinstance(values, np.ndarray):
-            if values.dtype.kind not in "biufc" or values.dtype.itemsize > 16:
+            if values.dtype.name not in NUMBERS:
                 raise BadRecording(f"stream {rows.stream!r}", "numbers", f"values of dtype {values.dtype}", check="not_numeric")
             form = f"{values.dtype.newbyteorder('=').str[1:]}{list(values.shape[1:])}"
         elif isinstance(values, Frames):
@@ -181,6 +189,7 @@ class ShardWriter:
         streams: dict[str, LaneEpisode] = {}
         timestamps: dict[str, Array | None] = {}
         problems: list[Problem] = []
+        span: list[int] = []
         for name, lane in self._open.items():
             if name not in info.columns:
                 raise BadRecording(f"stream {name!r}", "a column that describes it", "none", check="undescribed_stream")
@@ -191,9 +200,12 @@ class ShardWriter:
                     raise BadRecording(f"stream {name!r}", f"{lane.rows} times on clock {clock!r}", f"{len(stamps)}", check="unequal_lengths")
             if chosen is not None and chosen not in clocks and lane.rows:
                 raise BadRecording(f"stream {name!r}", f"times on clock {chosen!r}", "none", check="no_times")
-            timestamps[name] = clocks[chosen] - info.start_ns if chosen is not None and chosen in clocks else None
+            times = None
+            if chosen is not None and chosen in clocks:
+                span = _span_ns(name, clocks[chosen], info.start_ns, span)
+                times = clocks[chosen] - info.start_ns
+            timestamps[name] = times
             stored: dict[str, Array] = {}
-            times = timestamps[name]
             if times is not None:
                 stored["timestamps_ns"] = times
             stored.update({f"clock_{layout.node_name(clock)}_ns": stamps for clock, stamps in clocks.items() if clock not in (chosen, "nominal")})
@@ -296,3 +308,20 @@ class ShardWriter:
             if path.is_file():
                 place.objects.upload(path, f"{place.prefix}/{path.relative_to(place.folder).as_posix()}")
         place.objects.upload(place.steps, layout.steps_key(place.dataset, place.shard))
+
+
+def _span_ns(stream: str, stamps: Array, start_ns: int, before: list[int]) -> list[int]:
+    """Return the first and last time of an episode so far, from its start; raise BadRecording (`clock_span`) where int64 cannot hold them."""
+    if not len(stamps):
+        return before
+    ends = [*before, int(stamps.min()) - start_ns, int(stamps.max()) - start_ns]
+    first, last = min(ends), max(ends)
+    if first < -(2**63) or last - min(first, 0) >= 2**63 or not -(2**63) <= start_ns < 2**63:
+        raise BadRecording(
+            f"stream {stream!r}",
+            "times within 292 years of the recording's start",
+            f"{first} to {last} ns from {start_ns}",
+            "repair its clock",
+            check="clock_span",
+        )
+    return [first, last]

@@ -24,7 +24,7 @@ from dataengine.core.trajectory import Trajectory
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Row
-from dataengine.store.commit import visible
+from dataengine.store.naming import visible
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
 from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
 from dataengine.store.steps import read_steps

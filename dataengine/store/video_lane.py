@@ -17,7 +17,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Frames
 from dataengine.store import layout
 from dataengine.store.arrays import FileLog, write_group
-from dataengine.store.exact_frames import ExactFramesLane
+from dataengine.store.exact_frames import ExactFramesLane, require_same_form
 from dataengine.store.lanes import ClockArrays, LaneEpisode
 from dataengine.store.media import index_bytes
 from dataengine.video.encode import EncodeConfig, VideoWriter
@@ -81,6 +81,7 @@ class VideoLane:
 
     def add(self, frames: Frames, clocks: Mapping[str, Array]) -> None:
         """Add frames of the running episode."""
+        require_same_form(self.stream, frames, self.shape, np.dtype(np.uint8))
         pixels = np.ascontiguousarray(frames.pixels)
         self._digest.update(pixels.reshape(-1).view(np.uint8).data)
         times = next((clocks[name] for name in ("stamp", "pts", "nominal", "log", *sorted(clocks)) if name in clocks), None)

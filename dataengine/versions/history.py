@@ -11,7 +11,7 @@ import polars as pl
 from dataengine.core.column import Column
 from dataengine.core.objects import Objects
 from dataengine.schema.column_json import column_to_json
-from dataengine.store.commit import dataset_columns
+from dataengine.store.features import dataset_columns
 from dataengine.store.refs import Version, read_version, tags, version_numbers
 from dataengine.store.store import Store
 

@@ -20,7 +20,7 @@ from dataengine.core.digest import digest_json
 from dataengine.core.errors import EpisodeNotFound, StoreError
 from dataengine.core.objects import Objects
 from dataengine.store import layout
-from dataengine.store.commit import name_version
+from dataengine.store.naming import name_version
 from dataengine.store.refs import Version, read_json
 from dataengine.store.removed import purged_episodes, put_removed
 from dataengine.versions.blank_catalog import EMPTIED, empty_rows

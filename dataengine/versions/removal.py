@@ -17,7 +17,7 @@ from dataengine.core.digest import digest_json
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import Objects
 from dataengine.store.catalog import Catalog, Change
-from dataengine.store.commit import name_version, open_jobs, visible
+from dataengine.store.naming import name_version, open_jobs, visible
 from dataengine.store.query import where as matching
 from dataengine.store.refs import OPEN, Version, latest_version, resolve
 from dataengine.store.store import Store

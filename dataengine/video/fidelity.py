@@ -8,7 +8,7 @@ stride of 4 px, in levels of 0..255:
 - `texture`: RMS error of the brightness: stripes, print and thin lines, whose mean is that of the background.
 
 Limits: measured on 1,499 frames of ten real videos (GR00T, G1, UMI, GoPro, NASA, CALVIN, RT-1, DROID, LAPA, an AV1 clip; 200 to 848 px wide). At the
-default quality (x264 veryfast, CRF 20) the worst block of any frame has luma 6.2, chroma 14.0, texture 13.9. Of 160 objects planted there for one frame (8x8 px of
+default quality (x264 veryfast, CRF 20) the worst block of any frame has luma 6.5, chroma 13.4, texture 14.4. Of 160 objects planted there for one frame (8x8 px of
 contrast 20 to 80, 10x48 px bars, 12x12 px checkers of +-30, 48 px lines 1 px wide, coloured patches) the default keeps every one that is visible, and 159 are caught
 when they are gone; the last was clipped to the white behind it. An 8x8 px object that lies across the windows fills 36/64 of the best one:
 it is caught from a contrast of 16 on. What is fainter than that cannot be told from codec noise.
@@ -24,7 +24,7 @@ from dataengine.core.arrays import Array, require
 from dataengine.core.errors import DataEngineError
 from dataengine.video.colour import rgb_to_i420
 
-# A quarter to a half above what codec noise reaches at the default quality (6.2, 14.0, 13.9), and below what a lost object leaves; see above.
+# A fifth to two fifths above what codec noise reaches at the default quality (6.5, 13.4, 14.4), and below what a lost object leaves; see above.
 LUMA_LIMIT = 9.0
 CHROMA_LIMIT = 18.0
 TEXTURE_LIMIT = 17.0

@@ -13,9 +13,9 @@ from dataengine.samples.demo import write_demo
 from dataengine.store.refs import put_tag, tags
 from dataengine.store.store import open_store
 from pipelines.commands import showing
-from pipelines.commands.versioning import log
 from pipelines.commands.ingesting import say
 from pipelines.commands.printing import Bar, note
+from pipelines.commands.versioning import log
 from pipelines.ingest import IngestJob, run
 from pipelines.runtime import Runtime
 

@@ -43,7 +43,7 @@ def require_clean(store: Path) -> None:
     assert unreferenced(objects) == []
     assert content(store).differences(before) == []
     assert faults(store) == []
-    kept = {path.name for path in store.glob("streams/*/*")}
+    kept = {path.parent.name for path in store.glob("streams/*/*/index.parquet")}
     assert kept == {row["shard"] for row in episodes(store)}
 
 

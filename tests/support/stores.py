@@ -16,7 +16,8 @@ from dataengine.core.episode import EpisodeInfo, Event
 from dataengine.core.objects import LocalObjects, Objects
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows
 from dataengine.store.catalog import Catalog, KnownIds, Row
-from dataengine.store.commit import Committer, dataset_columns, feature_digests
+from dataengine.store.commit import Committer
+from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.jobs import Heartbeat, new_job_id
 from dataengine.store.landing import Landing, LandingPolicy, Outcome, Reading, reject_row
 from dataengine.store.refs import Version
@@ -94,11 +95,11 @@ class Made:
             wave = np.add.outer(np.arange(32), np.arange(32))[None, :, :, None] + 5 * np.arange(self.rows)[:, None, None, None] + 20 * self.seed
             yield Rows("observation.images.raw", Frames(np.broadcast_to(wave % 256, (self.rows, 32, 32, 3)).astype(np.uint8)), clocks)
         if self.film is not None:
-            from dataengine.video.index import build_index
+            from dataengine.video.index import frame_index
 
             streams.append("observation.images.film")
-            index = build_index(str(self.film), 0)
-            frames = MediaFrames(self.film.name, 0, 0, len(index), index=index.as_columns(), facts={"codec": "h264", **index.as_facts()})
+            index = frame_index(str(self.film))
+            frames = MediaFrames(self.film.name, index.track, 0, len(index), index=index.as_columns(), facts={"codec": "h264", **index.as_facts()})
             yield Rows("observation.images.film", frames, {"stamp": stamps[0] + index.pts_ns})
         yield EpisodeInfo(
             "lab",

@@ -191,6 +191,20 @@ def test_without_another_quality_the_loss_is_raised_at_once_and_abandoning_saves
     assert len(written(writer)) == 20
 
 
+def test_settling_verifies_what_waits_for_a_full_segment(tmp_path) -> None:
+    writer = VideoWriter(tmp_path / "a.mp4", 96, 64, EncodeConfig(crf=45, on_loss="reject"))
+    writer.begin()
+    writer.add(hard_frames()[60:], stamps(10))
+    with pytest.raises(FidelityLost):
+        writer.settle()
+    writer.abandon()
+    writer.begin()
+    writer.add(np.full((7, 64, 96, 3), 120, np.uint8), stamps(7))
+    writer.settle()
+    assert writer.commit().count == 7
+    assert len(written(writer)) == 7
+
+
 def test_a_ladder_that_ends_is_a_loss(tmp_path) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", 96, 64, EncodeConfig(crf=45, crf_steps=(44,)))
     writer.begin()
