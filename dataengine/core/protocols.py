@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
@@ -44,8 +45,9 @@ class Item:
 
     @property
     def fingerprint(self) -> str:
-        """Return one string that changes when any of the files does."""
-        return ";".join(f"{file.path}|{file.size}|{file.fingerprint}" for file in self.files)
+        """Return one string that changes when any of the files does, and not with the root below which the item was found."""
+        folder = posixpath.dirname(self.path)
+        return ";".join(f"{posixpath.relpath(file.path, folder or '.')}|{file.size}|{file.fingerprint}" for file in self.files)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class Catalog:
             table = self.table()
             last = table.transaction_version(job) or 0
             if last >= number:
-                if last >= ENDED:
+                if last >= ENDED > number:
                     raise StoreError(f"job {job}: was ended by another process, since it had fallen silent; run the command again")
                 return int(table.version())
             change = decide(table)

@@ -9,18 +9,26 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.errors import StoreError
 from dataengine.core.objects import Objects
+from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.catalog import Row
 from dataengine.store.media import read_index
 from dataengine.store.stored_streams import array_key, media_of, read_items
+from dataengine.video.container import MAX_PIXELS
 
 
 def decode_picture(data: Buffer, where: str) -> Array:
     """Decode one JPEG or PNG to (H, W, 3) uint8 RGB, or as it is where it has 16 bits; raise StoreError where it cannot be."""
     import cv2
 
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
+    header = picture_header(data)
+    if header is not None and header.height * header.width > MAX_PIXELS:
+        raise StoreError(f"{where}: expected a picture of at most {MAX_PIXELS} px, found {header.width} x {header.height}; leave this frame out")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
+    except cv2.error:
+        picture = None
     if picture is None:
         raise StoreError(f"{where}: expected a picture, found {len(data)} bytes that cannot be decoded; leave this frame out")
     if picture.ndim == 2:
@@ -50,7 +58,7 @@ def decode_frames(objects: Objects, row: Row, entry: Row, frames: Sequence[int])
     if entry["kind"] == "array":
         values = ArrayReader(objects, f"{key}/values")
         start = int(entry["row_start"])
-        return np.stack([values.rows(start + frame, start + frame + 1)[0] for frame in frames])
+        return np.concatenate([values.rows(start, start), *(values.rows(start + frame, start + frame + 1) for frame in frames)])
     from dataengine.video.decode import FrameReader
     from dataengine.video.index import FrameIndex
 

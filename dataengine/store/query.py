@@ -14,7 +14,7 @@ from dataengine.store.catalog import Row
 def where(frame: pl.LazyFrame, condition: str | None) -> pl.LazyFrame:
     """Keep the episodes for which a Polars SQL boolean over their columns holds; raise UsageError where it is not one.
 
-    Example: `success and steps > 100 and list_contains(tasks, 'close the drawer')`.
+    Example: `success and steps > 100 and array_contains(tasks, 'close the drawer')`.
     """
     if condition is None:
         return frame

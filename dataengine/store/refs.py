@@ -32,7 +32,7 @@ class Address:
 
 def parse_address(text: str) -> Address:
     """Split `URL[@REF][#dataset]` at its last "#" and its last "@" after the last "/"."""
-    url, _, dataset = text.partition("#") if "#" in text.rsplit("/", 1)[-1] else (text, "", "")
+    url, _, dataset = text.rpartition("#") if "#" in text.rsplit("/", 1)[-1] else (text, "", "")
     head, slash, last = url.rpartition("/")
     ref: str | None = None
     if "@" in last:
@@ -175,7 +175,7 @@ def resolve(objects: Objects, ref: str | None) -> Version | None:
     """Return the version a reference names; None for an empty store's latest version."""
     if ref is None:
         return latest_version(objects)
-    if ref.isdigit():
+    if ref.isdecimal():
         return read_version(objects, int(ref))
     require_slug("tag", ref)
     try:

@@ -45,6 +45,11 @@ def _column(values: Array, valid: Array | None) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, width, mask=None if mask is None else pa.array(mask))
 
 
+def _times(sampled_ns: Array, valid: Array | None) -> pa.Array:
+    """Return measured times, null where there was no sample; a time before the episode's start is negative and stays."""
+    return pa.array(sampled_ns, mask=sampled_ns == -1 if valid is None else ~valid)
+
+
 def trajectory_table(episode_id: str, trajectory: Trajectory) -> pa.Table:
     """Return a trajectory as a table of T rows."""
     count = trajectory.steps
@@ -56,13 +61,11 @@ def trajectory_table(episode_id: str, trajectory: Trajectory) -> pa.Table:
     for name, values in trajectory.columns.items():
         columns[name] = _column(values, trajectory.valid.get(name))
         if name in trajectory.sampled_ns:
-            sampled = trajectory.sampled_ns[name]
-            columns[name + SAMPLED] = pa.array(sampled, mask=sampled < 0)
+            columns[name + SAMPLED] = _times(trajectory.sampled_ns[name], trajectory.valid.get(name))
     for name, frames in trajectory.frames.items():
         columns[name] = pa.array(frames, mask=frames < 0)
         if name in trajectory.sampled_ns:
-            sampled = trajectory.sampled_ns[name]
-            columns[name + SAMPLED] = pa.array(sampled, mask=sampled < 0)
+            columns[name + SAMPLED] = _times(trajectory.sampled_ns[name], frames >= 0)
     shapes = {name: list(values.shape[1:]) for name, values in trajectory.columns.items()}
     return pa.table(columns).replace_schema_metadata({"shapes": json.dumps(shapes)})
 
@@ -107,7 +110,7 @@ def read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, C
         present = column.is_valid().to_numpy(zero_copy_only=False)
         if name.endswith(SAMPLED) and name.removesuffix(SAMPLED) in table.column_names:
             sampled[name.removesuffix(SAMPLED)] = column.fill_null(-1).to_numpy(zero_copy_only=False)
-        elif name in columns and columns[name].is_camera and name not in shapes:
+        elif name not in shapes:  # pictures, texts, messages: the row seen
             if present.any():
                 frames[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
         elif present.any() or len(table) == 0:

@@ -20,6 +20,7 @@ from dataengine.store.arrays import FileLog, write_group
 from dataengine.store.exact_frames import ExactFramesLane, require_same_form
 from dataengine.store.lanes import ClockArrays, LaneEpisode
 from dataengine.store.media import index_bytes
+from dataengine.video.container import MAX_PIXELS, MAX_SIDE_PX
 from dataengine.video.encode import EncodeConfig, VideoWriter
 from dataengine.video.fidelity import FidelityLost
 
@@ -39,7 +40,8 @@ class VideoPolicy:
     def encodes(self, frames: Frames) -> bool:
         """Return whether frames of this form become video: colour pictures of 8 bits that need not be kept exact."""
         pixels = frames.pixels
-        return not self.lossless and not frames.exact and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3 and 0 not in pixels.shape[1:3]
+        colour = not self.lossless and not frames.exact and pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[3] == 3
+        return colour and all(1 <= side <= MAX_SIDE_PX for side in pixels.shape[1:3]) and pixels.shape[1] * pixels.shape[2] <= MAX_PIXELS
 
 
 class VideoLane:

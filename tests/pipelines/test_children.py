@@ -95,7 +95,7 @@ def test_temporary_files_go_with_their_process() -> None:
     (answer,) = map_in_children(leave_a_file, [False], 1, AMPLE)
     assert isinstance(answer[1], str)
     assert not Path(answer[1]).exists()
-    assert list(map_in_children(leave_a_file, [True], 1, AMPLE))[0][1] == Died("the process that read it died of SIGKILL")
+    assert next(iter(map_in_children(leave_a_file, [True], 1, AMPLE)))[1] == Died("the process that read it died of SIGKILL")
 
 
 def test_turning_to_a_part_means_nothing_outside_a_child() -> None:

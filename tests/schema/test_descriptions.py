@@ -34,7 +34,7 @@ def write(folder: Path, text: str, name: str = "a") -> Path:
 
 
 def test_rates() -> None:
-    rates = {"bridge_dataset": 5.0, "fractal20220817_data": 3.0, "droid": 15.0, "robosuite_lift": 20.0, "aloha": 50.0, "sample_arm": None}
+    rates = {"bridge_dataset": 5.0, "fractal20220817_data": 3.0, "droid": 15.0, "robosuite_lift": 20.0, "aloha": 50.0, "sample_arm": 20.0}
     assert {name: descriptions()[name].rate_hz for name in rates} == rates
 
 

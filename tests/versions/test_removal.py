@@ -34,9 +34,9 @@ def test_removed_episodes_are_gone_from_the_next_version_only(tmp_path: Path) ->
     objects = new_store(tmp_path)
     a = land(objects, [Made(1, rows=5), Made(2), Made(3)], source="/a")
     before = facts(objects)
-    plan = plan_removal(Store(objects), "steps > 5 and list_contains(tasks, 'stack the cups 2')")
+    plan = plan_removal(Store(objects), "steps > 5 and array_contains(tasks, 'stack the cups 2')")
     assert [row["episode_id"] for row in plan.episodes] == [a[1]]
-    assert (plan.version, plan.labels, plan.as_dict()["where"]) == (1, 0, "steps > 5 and list_contains(tasks, 'stack the cups 2')")
+    assert (plan.version, plan.labels, plan.as_dict()["where"]) == (1, 0, "steps > 5 and array_contains(tasks, 'stack the cups 2')")
     assert ids(objects) == sorted(a), "a plan changes nothing"
     version = remove(objects, plan, "rm S --where …")
     assert (version.number, version.counts) == (2, {"episodes": 2, "steps": 13, "removed": 1})
