@@ -16,7 +16,7 @@ class EncodingConfig(Config):
     `on_loss`: encode again with a higher quality, then keep exact (`raise_quality`); keep exact at once (`lossless`); reject the recording (`reject`).
     """
 
-    crf: int = Field(default=20, ge=0, le=51)
+    crf: int = Field(default=20, ge=1, le=51)
     gop: int = Field(default=5, ge=1, le=600)
     on_loss: Literal["raise_quality", "lossless", "reject"] = "raise_quality"
 

@@ -19,12 +19,13 @@ from dataengine.core.problem import Problem
 from dataengine.core.stream import Rows
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds
-from dataengine.store.commit import Committer, name_version
+from dataengine.store.commit import Committer
+from dataengine.store.naming import name_version
 from dataengine.store.jobs import Heartbeat, JobRecord, all_jobs, new_job_id, read_job
 from dataengine.store.refs import Version, parse_address, put_tag, put_version, version_numbers
 from dataengine.store.store import open_store
 from tests.support.plain_reader import catalog_rows, faults
-from tests.support.stores import READING, Lander, SourceItem, episode, ingest, ingest_episodes, new_store, times_ns
+from tests.support.units import READING, Lander, SourceItem, episode, ingest, ingest_episodes, new_store, times_ns
 
 OTHER_READING = "f" * 32
 
