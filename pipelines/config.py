@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dataengine.align.config import AlignConfig
 from dataengine.core.config import Config
+from pipelines.reader_config import ReadersConfig
 
 
 class EncodingConfig(Config):
@@ -56,7 +57,7 @@ class IngestConfig(Config):
     consent: str | None = None
     align: AlignConfig = Field(default_factory=AlignConfig)
     encoding: EncodingConfig = Field(default_factory=EncodingConfig)
-    readers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    readers: ReadersConfig = Field(default_factory=ReadersConfig)
     units: UnitConfig = Field(default_factory=UnitConfig)
     commits: CommitConfig = Field(default_factory=CommitConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
@@ -64,4 +65,4 @@ class IngestConfig(Config):
     def affecting(self, reader: str) -> dict[str, Any]:
         """Return what of the configuration changes a reader's output: part of the digest of the reading."""
         content = self.model_dump(mode="json", include={"rate_hz", "lossless", "align", "encoding", "embodiment", "licence", "consent"})
-        return content | {"reader": self.readers.get(reader, {})}
+        return content | {"reader": self.readers.of(reader)}

@@ -72,7 +72,7 @@ def read_options(planned: PlannedItem, config: IngestConfig) -> ReadOptions:
     """Return what a reader is told: the rate by the user or the dataset's description, and the reader's own options."""
     description: DatasetDescription | None = planned.description
     known = description.model_dump(mode="json") if description is not None else {}
-    return ReadOptions(rate_hz=config.rate_hz, description=known, config=config.readers.get(planned.item.reader, {}))
+    return ReadOptions(rate_hz=config.rate_hz, description=known, config=config.readers.of(planned.item.reader))
 
 
 def policy_of(config: IngestConfig) -> LandingPolicy:

@@ -80,6 +80,15 @@ def array_metadata(
     }
 
 
+def file_crc32c(path: Path) -> tuple[int, int]:
+    """Return the size and the crc32c of a file."""
+    crc, size = 0, 0
+    with open(path, "rb") as handle:
+        while block := handle.read(4 << 20):
+            crc, size = google_crc32c.extend(crc, block), size + len(block)
+    return size, crc
+
+
 class FileLog:
     """Size and crc32c of each finished file of a shard, computed while it was written."""
 

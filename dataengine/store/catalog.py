@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from dataengine.core.arrays import Array
 from dataengine.core.errors import CommitConflict, NotAStore, StoreError
@@ -123,6 +123,9 @@ class Catalog:
             return DeltaTable(self.uri, version=version, storage_options=storage_options(self.objects))
         except TableNotFoundError:
             raise NotAStore(f"{self.objects.url}: holds no catalog; expected a store that `dataengine ingest` made") from None
+        except DeltaError as error:
+            said = str(error).strip().split("\n")[0]
+            raise StoreError(f"{self.uri}: expected a Delta table, found one that cannot be opened ({said}); restore its log from a copy") from None
 
     def data_files(self, table: DeltaTable, kind: str, dataset: str) -> list[str]:
         """Return the addresses of the data files of one partition."""

@@ -173,7 +173,7 @@ class Committer:
         there = self._existing(table, "episode", datasets, wanted)
         sources = self._existing(table, "source", datasets, [str(outcome.source["fact"]) for outcome in outcomes])
         columns = dataset_columns(self.objects, feature_digests(self.catalog, table, datasets))
-        rejected_before = self._rejects_of(table, datasets, list(sources))
+        rejected_before = self._rejects_of(table, datasets, {str(outcome.source["source_uri"]) for outcome in outcomes})
         decision = _Decision(Change([]), Tally(), {})
         inserts: dict[tuple[str, str], Row] = {}
         updates: dict[tuple[str, str], Row] = {}
@@ -181,8 +181,9 @@ class Committer:
             self._decide_one(outcome, decision, there, sources, columns[str(outcome.source["dataset"])], inserts, updates, rejected_before)
         stamp = {"job": self.job, "job_commit": self.number, "created_ns": time.time_ns()}
         change = decision.change
-        change.rows = [row | stamp for row in (*inserts.values(), *change.rows)]
-        change.updated = [row | stamp if row.get("job") is None else row for row in (*updates.values(), *change.updated)]
+        # An item that was named twice gives the same facts twice: the later ones count.
+        change.rows = _once(row | stamp for row in (*inserts.values(), *change.rows))
+        change.updated = _once(row | stamp if row.get("job") is None else row for row in (*updates.values(), *change.updated))
         kept = {(row["kind"], row["dataset"], row["fact"]) for row in (*change.rows, *change.updated)}
         kept |= self._claimed(table, datasets, outcomes, change)
         change.gone = [gone for gone in change.gone if gone not in kept]
@@ -204,13 +205,11 @@ class Committer:
                 claimed |= {("episode", row["dataset"], episode_id) for episode_id in row["episode_ids"] or ()}
         return claimed
 
-    def _rejects_of(self, table: DeltaTable, datasets: set[str], sources: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    def _rejects_of(self, table: DeltaTable, datasets: set[str], uris: set[str]) -> dict[tuple[str, str], list[str]]:
         """Return the facts of the rejects that earlier readings of these items left, by dataset and source."""
-        if not sources:
-            return {}
         frame = (
             self.catalog.scan(table=table)
-            .filter((pl.col("kind") == "reject") & pl.col("dataset").is_in(sorted(datasets)))
+            .filter((pl.col("kind") == "reject") & pl.col("dataset").is_in(sorted(datasets)) & pl.col("source_uri").is_in(sorted(uris)))
             .select("dataset", "source_uri", "fact")
             .collect()
         )
@@ -333,6 +332,10 @@ class Committer:
         crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(file_pruning_predicate=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
         self.catalog.compact(crowded)
         return name_version(self.objects, self.job, self.command, self.config_digest, counts, new_relied)
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
+    return list({(row["kind"], row["dataset"], row["fact"]): row for row in rows}.values())
 
 
 def _reading_of(outcome: Outcome) -> Reading:

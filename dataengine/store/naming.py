@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
+import google_crc32c
 import polars as pl
 from deltalake import DeltaTable
 
 from dataengine.core.errors import AlreadyThere
 from dataengine.core.objects import Objects
+from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.jobs import read_job
 from dataengine.store.refs import Version, latest_version, put_version
@@ -75,9 +78,16 @@ def name_version(objects: Objects, job: str, command: str, config_digest: str, c
         totals = episodes.select(pl.len().alias("episodes"), pl.col("steps").sum()).collect()
         whole = {"episodes": int(totals["episodes"][0]), "steps": int(totals["steps"][0] or 0), **counts}
         try:
-            return put_version(objects, replace(version, counts=whole))
+            return put_version(objects, replace(version, counts=whole), _new_checksums(catalog, table, before))
         except AlreadyThere:
             continue  # another job ended first: what it landed is part of this version too
+
+
+def _new_checksums(catalog: Catalog, table: DeltaTable, before: Version | None) -> dict[str, str]:
+    """Return the crc32c of each data file of the table that the table of the version before did not have, by its path below catalog/."""
+    known = set(catalog.table(before.catalog_version).file_uris()) if before is not None else set()
+    paths = sorted(unquote(uri.split(f"/{layout.CATALOG}/")[-1]) for uri in set(table.file_uris()) - known)
+    return {path: f"{google_crc32c.value(catalog.objects.get(f'{layout.CATALOG}/{path}')):08x}" for path in paths}
 
 
 def visible(frame: pl.LazyFrame, version: Version | None) -> pl.LazyFrame:

@@ -120,6 +120,8 @@ def read_version(objects: Objects, number: int) -> Version:
     """Return a version by number; raise VersionNotFound, which says who removed it and when where gc wrote that down."""
     try:
         return Version.from_dict(read_json(objects, layout.version_key(number)))
+    except KeyError as error:
+        raise CorruptStore(f"{objects.url}/{layout.version_key(number)}: expected the key {error}, found none; restore the file from a copy") from None
     except FileNotFoundError:
         pass
     for meta in objects.list(layout.REMOVED):
@@ -139,9 +141,9 @@ def latest_version(objects: Objects) -> Version | None:
     return read_version(objects, numbers[-1]) if numbers else None
 
 
-def put_version(objects: Objects, version: Version) -> Version:
-    """Write a version under its number; raise AlreadyThere where another writer took it."""
-    document = version.as_dict() | {"created_ns": time.time_ns(), "created_by": who()}
+def put_version(objects: Objects, version: Version, checksums: Mapping[str, str]) -> Version:
+    """Write a version under its number, with the checksums of the catalog's files that it brings; raise AlreadyThere where another writer took it."""
+    document = version.as_dict() | {"created_ns": time.time_ns(), "created_by": who(), "checksums": dict(checksums)}
     objects.put_if_absent(layout.version_key(version.number), json.dumps(document, indent=1).encode())
     return Version.from_dict(document)
 

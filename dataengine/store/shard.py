@@ -28,7 +28,7 @@ from dataengine.core.stream import Frames, Items, MediaFrames, Rows
 from dataengine.core.trajectory import Trajectory
 from dataengine.schema.arrow import index_schema
 from dataengine.store import layout
-from dataengine.store.arrays import FileLog, write_group
+from dataengine.store.arrays import FileLog, file_crc32c, write_group
 from dataengine.store.exact_frames import ExactFramesLane
 from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
 from dataengine.store.media import fsync_tree
@@ -284,12 +284,14 @@ class ShardWriter:
         pq.write_table(pa.Table.from_pydict({name: [row.get(name) for row in self._index] for name in schema.names}, schema=schema), sink, compression="zstd")
         self.log.write(folder / layout.INDEX, sink.getvalue(), layout.INDEX)
         write_steps(self.place.steps, self._steps)
+        steps_size, steps_crc = file_crc32c(self.place.steps)
         document = {
             "shard": self.place.shard,
             "dataset": self.place.dataset,
             "job": self.place.job,
             "format_version": layout.FORMAT_VERSION,
             "files": [{"path": path, "size": size, "crc32c": f"{crc:08x}"} for path, (size, crc) in sorted(self.log.files.items())],
+            "steps": {"size": steps_size, "crc32c": f"{steps_crc:08x}"},
             "episodes": self.episodes,
             "created_ns": time.time_ns(),
         }

@@ -166,7 +166,7 @@ class Store:
             key=row["source_key"] or "",
             stream_clocks=clocks or {},
             start_ns=row["start_ns"] or 0,
-            epoch=row["start_ns"] is not None,
+            epoch=bool(row["epoch"]),
             rate_hz=row["rate_hz"],
             tasks=tuple(row["tasks"] or ()),
             success=row["success"],

@@ -27,8 +27,8 @@ EMPTIED: dict[str, dict[str, Any]] = {
 }
 
 
-def empty_rows(objects: Objects, file: DataFile, episode_ids: Collection[str]) -> bool:
-    """Empty the rows of episodes in one data file; return whether there was anything to do."""
+def emptied(objects: Objects, file: DataFile, episode_ids: Collection[str]) -> bytes | None:
+    """Return a data file with the rows of episodes emptied, None where there is nothing to do; always the same bytes."""
     data = objects.get(file.key)
     table = pq.read_table(io.BytesIO(data), partitioning=None)
     schema = pa.schema([catalog_schema().field(name) for name in table.column_names])
@@ -36,10 +36,7 @@ def empty_rows(objects: Objects, file: DataFile, episode_ids: Collection[str]) -
     hit = pc.is_in(table["episode_id"], value_set=pa.array(sorted(episode_ids), pa.string()))
     rows = [row for row, wanted in enumerate(hit.to_pylist()) if wanted]
     changed = _emptied(table, file.kind, rows)
-    if changed.equals(table):
-        return False
-    objects.put(file.key, _of_size(changed, len(data), file.key))
-    return True
+    return None if changed.equals(table) else _of_size(changed, len(data), file.key)
 
 
 def _emptied(table: pa.Table, kind: str, rows: list[int]) -> pa.Table:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import polars as pl
-
 from dataengine.core.problem import Problem
 from dataengine.store.removed import PURGED, purged_episodes
 from dataengine.store.store import Store
@@ -18,9 +16,6 @@ from dataengine.versions.finding import UNREADABLE, unreadable
 from dataengine.versions.stored_content import ShardReader
 
 Progress = Callable[[str, int, int], None]
-
-NEEDED = ("dataset", "shard", "ordinal", "episode_id", "steps", "features", "flags", "clock", "rate_hz", "start_ns", "source_key", "tasks", "success", "splits")
-ALSO = ("embodiment", "origin", "licence", "consent", "metadata")
 
 
 def _silent(message: str, done: int, total: int) -> None:
@@ -41,13 +36,13 @@ def check(store: Store, deep: bool = False, progress: Progress = _silent) -> lis
     """
     try:
         problems = check_documents(store.objects)
-        damaged = check_data_files(store)
+        damaged = check_data_files(store, deep)
         if damaged:
             return [*problems, *damaged]  # rows of damaged files would only repeat it
         problems += check_rows(store)
         if deep:
             problems += check_metadata(store)
-        episodes = store.episodes().select(*NEEDED, *ALSO).sort("dataset", "shard", "ordinal").collect()
+        episodes = store.episodes().sort("dataset", "shard", "ordinal").collect()
     except UNREADABLE as error:
         return [unreadable(store.catalog.uri, "the catalog of a store", error)]
     problems += check_features(store.objects, episodes.select("dataset", "features").unique().iter_rows())
@@ -85,8 +80,3 @@ def _check_shard(store: Store, shard: ShardRows, deep: bool, media: MediaCheck) 
 def faults(problems: list[Problem]) -> list[Problem]:
     """Return those problems that are faults of the store itself."""
     return [problem for problem in problems if problem.severity == "error"]
-
-
-def count_episodes(store: Store) -> int:
-    """Return how many episodes a check looks at."""
-    return int(store.episodes().select(pl.len()).collect().item())

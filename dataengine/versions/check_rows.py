@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 
+import google_crc32c
 import polars as pl
 import pyarrow.parquet as pq
 
 from dataengine.core.problem import Problem
 from dataengine.schema.tables import catalog_columns, table
 from dataengine.store.store import Store
+from dataengine.versions.checksums import known_checksums
 from dataengine.versions.finding import UNREADABLE, finding, unreadable
 from dataengine.versions.table_files import table_files
 
@@ -43,10 +45,11 @@ RULES: dict[str, list[tuple[str, pl.Expr, str]]] = {
 }
 
 
-def check_data_files(store: Store) -> list[Problem]:
-    """Decode every data file that the version's table consists of."""
+def check_data_files(store: Store, deep: bool) -> list[Problem]:
+    """Check every data file that the version's table consists of: its size by the log, that it can be read, and with `deep` its checksum."""
     files, newest = table_files(store.objects)
     at = newest if store.version is None else store.version.catalog_version
+    checksums = known_checksums(store.objects) if deep else {}
     problems = []
     for file in files:
         if not file.used_at(at):
@@ -56,6 +59,9 @@ def check_data_files(store: Store) -> list[Problem]:
             data = store.objects.get(file.key)
             if len(data) != file.size:
                 problems.append(finding("wrong_size", where, f"{file.size} bytes as the log says", f"{len(data)}"))
+            crc = f"{google_crc32c.value(data):08x}"
+            if checksums.get(file.key, crc) != crc:
+                problems.append(finding("wrong_checksum", where, f"crc32c {checksums[file.key]}", crc))
             pq.read_table(io.BytesIO(data), partitioning=None).validate(full=True)
         except UNREADABLE as error:
             problems.append(unreadable(where, "a data file of the catalog", error))

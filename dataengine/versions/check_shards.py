@@ -70,6 +70,9 @@ def check_files(shard: ShardRows, deep: bool) -> list[Problem]:
         elif deep and (crc := _crc32c(shard.objects, f"{shard.folder}/{path}")) != file["crc32c"]:
             problems.append(finding("wrong_checksum", where, f"crc32c {file['crc32c']}", f"{crc}", SOURCE, shard.only))
     there.pop(layout.SHARD, None)
+    steps = document.get("steps")
+    if deep and steps is not None and shard.objects.head(shard.steps) is not None and (crc := _crc32c(shard.objects, shard.steps)) != steps["crc32c"]:
+        problems.append(finding("wrong_checksum", shard.where(shard.steps), f"crc32c {steps['crc32c']}", crc, SOURCE, shard.only))
     for path in sorted(there):
         where = shard.where(f"{shard.folder}/{path}")
         problems.append(finding("unlisted_file", where, "only files that shard.json lists", "another one", "look at who wrote it", None, "warning"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 from polars.exceptions import PolarsError
 
 from dataengine.core.errors import DataEngineError
@@ -25,6 +26,7 @@ UNREADABLE = (
     MemoryError,
     pa.ArrowException,
     PolarsError,
+    DeltaError,
 )
 
 

@@ -20,6 +20,7 @@ from dataengine.store.catalog import ENDED, Catalog
 from dataengine.store.jobs import all_jobs
 from dataengine.store.refs import read_json, read_version, tags, version_numbers
 from dataengine.store.removed import put_removed
+from dataengine.versions.checksums import known_checksums
 from dataengine.versions.references import is_needed, references, shard_of
 from dataengine.versions.table_files import table_files
 from dataengine.versions.writing import alive_jobs, require_alone, writing
@@ -142,6 +143,10 @@ def collect_as(objects: Objects, plan: GcPlan, job: str) -> dict[str, Any]:
         "bytes": sum(size for _, size in going),
         **listed,
     }
+    if plan.forgotten:
+        kept = {meta.key for meta in objects.list(layout.CATALOG)} - now
+        sums = {key: crc for key, crc in known_checksums(objects).items() if key in kept}
+        document["checksums"] = {key.removeprefix(f"{layout.CATALOG}/"): crc for key, crc in sums.items()}
     if keys or plan.forgotten:
         document = put_removed(objects, document)
     objects.delete(layout.tag_key(tag) for tag in plan.tags)

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import google_crc32c
 import pyarrow.parquet as pq
 
 from dataengine.core.digest import digest_json
@@ -23,7 +24,7 @@ from dataengine.store import layout
 from dataengine.store.naming import name_version
 from dataengine.store.refs import Version, read_json
 from dataengine.store.removed import purged_episodes, put_removed
-from dataengine.versions.blank_catalog import EMPTIED, empty_rows
+from dataengine.versions.blank_catalog import EMPTIED, emptied
 from dataengine.versions.blank_payload import Rewritten, blank_steps, blank_stream
 from dataengine.versions.garbage import collect_as, plan_gc
 from dataengine.versions.references import LABELS, label_folder
@@ -159,6 +160,8 @@ def purge(objects: Objects, episode_ids: Sequence[str], reason: str, command: st
         plan = plan_purge(objects, episode_ids)
         collect_as(objects, plan_gc(objects, own=job), job)
         plan = plan_purge(objects, plan.episodes)
+        files = [file for file in _row_files(objects) if objects.head(file.key) is not None]
+        rewritten = {file.key: google_crc32c.value(data) for file in files if (data := emptied(objects, file, plan.episodes)) is not None}
         document = put_removed(
             objects,
             {
@@ -168,14 +171,15 @@ def purge(objects: Objects, episode_ids: Sequence[str], reason: str, command: st
                 "episodes": list(plan.episodes),
                 "shards": sorted({held.folder for held in plan.held}),
                 "objects": list(plan.media),
+                "checksums": {key.removeprefix(f"{layout.CATALOG}/"): f"{crc:08x}" for key, crc in rewritten.items()},
             },
         )
         for folder in sorted({held.folder for held in plan.held}):
             _blank_shard(objects, [held for held in plan.held if held.folder == folder])
         objects.delete(key for media in plan.media for key in (media, layout.media_index_key(media)))
-        for file in _row_files(objects):
-            if objects.head(file.key) is not None:
-                empty_rows(objects, file, plan.episodes)
+        for file in files:
+            if file.key in rewritten and (data := emptied(objects, file, plan.episodes)) is not None:
+                objects.put(file.key, data)
         version = name_version(objects, job, command, digest_json({"purge": list(plan.episodes)}), {"purged": len(plan.episodes)}, {})
     return Purged(document, version)
 
@@ -188,10 +192,13 @@ def _blank_shard(objects: Objects, episodes: Sequence[HeldEpisode]) -> None:
         for entry in episode.entries:
             blank_stream(folder, entry, rewritten)
     if steps is not None and objects.head(steps) is not None:
-        blank_steps(steps, {int(episode.entries[0]["ordinal"]) for episode in episodes}, Rewritten(objects))
+        blank_steps(steps, {int(episode.entries[0]["ordinal"]) for episode in episodes}, rewritten)
     key = f"{folder}/{layout.SHARD}"
     document = read_json(objects, key)
     for file in document["files"]:
         if (now := rewritten.files.get(f"{folder}/{file['path']}")) is not None:
             file["size"], file["crc32c"] = now[0], f"{now[1]:08x}"
+    if steps in rewritten.files and "steps" in document:
+        size, crc = rewritten.files[steps]
+        document["steps"] = {"size": size, "crc32c": f"{crc:08x}"}
     objects.put(key, json.dumps(document, indent=1).encode())

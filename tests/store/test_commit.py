@@ -20,8 +20,8 @@ from dataengine.core.stream import Rows
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds
 from dataengine.store.commit import Committer
-from dataengine.store.naming import name_version
 from dataengine.store.jobs import Heartbeat, JobRecord, all_jobs, new_job_id, read_job
+from dataengine.store.naming import name_version
 from dataengine.store.refs import Version, parse_address, put_tag, put_version, version_numbers
 from dataengine.store.store import open_store
 from tests.support.plain_reader import catalog_rows, faults
@@ -63,6 +63,10 @@ def test_the_same_item_named_twice_in_one_job_stands_once_in_the_catalog(objects
     done = ingest(objects, [SourceItem("a", events), SourceItem("a", events)])
     assert (done.committer.tally.landed, done.committer.tally.skipped, done.committer.tally.rejected) == (2, 2, 2)
     assert set(facts(objects.local("")).values()) == {1}
+    again = SourceItem("a", events, reading=OTHER_READING)
+    ingest(objects, [again, again], replaces=frozenset(done.ids))
+    assert set(facts(objects.local("")).values()) == {1}
+    assert open_store(objects.url).episodes().collect()["reading"].to_list() == [OTHER_READING] * 2
     assert faults(objects.local("")) == []
 
 
@@ -270,13 +274,12 @@ def test_known_ids_follow_the_table_through_commits_and_compaction(objects):
 # -- versions
 
 
-def waiting(objects, *numbers, flush=True) -> Committer:
+def waiting(objects, *numbers) -> Committer:
     """Return the committer of a job that has committed episodes and still runs."""
     job = new_job_id()
     committer = Committer(objects, job, "test", "")
     committer.add(Lander(objects, job=job).land([SourceItem(f"{number}", episode(number)) for number in numbers]))
-    if flush:
-        committer.flush()
+    committer.flush()
     return committer
 
 
@@ -356,11 +359,10 @@ def test_a_version_number_is_taken_once(objects):
 
 def test_a_killed_job_that_had_named_its_version_stays_visible_in_all_later_ones(objects):
     """Killed between its version and its last heartbeat: its record says "running" for ever."""
-    job = new_job_id()
-    beat = Heartbeat(objects, job, "test")
-    beat._stop.set()
-    ingest(objects, [SourceItem("a", episode(1))], job=job)
-    assert read_job(objects, job).state == "running"
+    killed = waiting(objects, 1)
+    Heartbeat(objects, killed.job, "test")
+    killed.finish({})
+    assert read_job(objects, killed.job).state == "running"
     for number in range(60):
         name_version(objects, new_job_id(), f"later {number}", "", {}, {})
     ingest_episodes(objects, 2)
@@ -379,7 +381,12 @@ def many_commits(objects, count: int) -> None:
     row = Lander(objects).land([SourceItem("z", episode(99))])[0].source | {"episode_ids": [], "rejected": 0, "recordings": 0}
     for number in range(1, count + 1):
         fact = f"{number:032x}"
-        catalog.commit("filler", number, ["lab"], lambda table, fact=fact, number=number: Change([row | {"fact": fact, "job": "filler", "job_commit": number, "created_ns": 1}]))
+        catalog.commit(
+            "filler",
+            number,
+            ["lab"],
+            lambda table, fact=fact, number=number: Change([row | {"fact": fact, "job": "filler", "job_commit": number, "created_ns": 1}]),
+        )
 
 
 @pytest.mark.parametrize("commits", [40, pytest.param(300, marks=pytest.mark.slow)])

@@ -72,6 +72,10 @@ class Made:
         """Return the (rows, 3) states: numbers that occur in no other recording."""
         return np.random.default_rng(self.seed + 1000).normal(size=(self.rows, 3))
 
+    def wide(self) -> np.ndarray:
+        """Return the (rows, 6000) numbers of a big recording: more than a chunk holds."""
+        return np.random.default_rng(self.seed + 2000).normal(size=(self.rows, 6000))
+
     def pictures(self) -> list[bytes]:
         """Return the JPEGs of the front camera."""
         return [picture(self.seed * 1000 + row, 96 if self.big else 32) for row in range(self.rows)]
@@ -89,11 +93,11 @@ class Made:
         yield Rows("task", Items([f"{self.task} {self.seed}".encode()] * self.rows, "utf-8"), clocks)
         if self.big:
             streams.append("observation.wide")
-            yield Rows("observation.wide", rng.normal(size=(self.rows, 6000)), clocks)
+            yield Rows("observation.wide", self.wide(), clocks)
         if self.raw:
             streams.append("observation.images.raw")
-            wave = np.add.outer(np.arange(32), np.arange(32))[None, :, :, None] + 5 * np.arange(self.rows)[:, None, None, None] + 20 * self.seed
-            yield Rows("observation.images.raw", Frames(np.broadcast_to(wave % 256, (self.rows, 32, 32, 3)).astype(np.uint8)), clocks)
+            blocks = np.random.default_rng(self.seed + 3000).integers(30, 220, (self.rows, 4, 4, 3), dtype=np.uint8)
+            yield Rows("observation.images.raw", Frames(blocks.repeat(8, axis=1).repeat(8, axis=2)), clocks)
         if self.film is not None:
             from dataengine.video.index import frame_index
 
@@ -164,8 +168,9 @@ def begin(
     commit: bool = True,
     shard_episodes: int = 100,
     rejects: int = 0,
+    again: bool = False,
 ) -> Job:
-    """Land recordings, and with `commit` commit them, in a job that goes on."""
+    """Land recordings, and with `commit` commit them, in a job that goes on; `again` lands those that are known as a new reading does."""
     job = new_job_id()
     heartbeat = Heartbeat(objects, job, f"ingest {source}")
     committer = Committer(objects, job, f"ingest {source}", digest_json([]))
@@ -181,7 +186,7 @@ def begin(
             place = ShardPlace(objects, dataset, f"{job}-{next(number):05d}-{job[-8:]}", job, Path(scratch))
             return ShardWriter(place, VideoPolicy())
 
-        landing = Landing(open_shard, 1 << 30, shard_episodes, known, columns, None, LandingPolicy(AlignConfig()))
+        landing = Landing(open_shard, 1 << 30, shard_episodes, (known.purged or ()) if again else known, columns, None, LandingPolicy(AlignConfig()))
         outcome = landing.land(how, (event for recording in made for event in recording.events()), _Films(made))  # type: ignore[arg-type]
         landing.close()
     for place in range(rejects):
