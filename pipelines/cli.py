@@ -266,6 +266,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        print(f"dataengine: {error}; the store is as its last commit left it, run the same command again to go on", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -77,11 +77,18 @@ def find_items(sources: Sequence[str], options: Mapping[str, str] | None, format
     problems: list[Problem] = []
     for source in sources:
         listing = list_source(source, options)
+        named: list[Item] = []
         for module in readers.values():
             found = module.find(listing)
-            items.extend(found.items)
+            items.extend(item for item in found.items if not item.by_name)
+            named.extend(item for item in found.items if item.by_name)
             problems.extend(found.problems)
-            listing = listing.without(found.claimed)
+            listing = listing.without(found.claimed - {item.path for item in found.items if item.by_name})
+        for item in named:  # the name counts only where no reader knows the content
+            if item.path in listing.files:
+                items.append(item)
+                listing = listing.without([item.path])
+        problems.extend(listing.problems)
         ignored.extend(f"{listing.root}/{path}" for path in listing.files)
     if not items and not problems:
         raise NothingRecognised(

@@ -26,7 +26,8 @@ class Item:
 
     `path` names the main file below `root`. `files` are all files that belong to it: their sizes and fingerprints decide whether the item is
     known already. `dataset` is the proposed name; `splits` what the source says; `recordings` how many it should hold, where the
-    source says so; `extra` whatever the reader wants to hand to its own `read` (JSON-able).
+    source says so; `extra` whatever the reader wants to hand to its own `read` (JSON-able). `by_name`: only the file's name speaks for this format, not
+    its content; another reader that knows the content takes the file, and without one it is rejected when read.
     """
 
     reader: str
@@ -37,6 +38,7 @@ class Item:
     splits: tuple[str, ...] = ()
     recordings: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    by_name: bool = False
 
     @property
     def size(self) -> int:

@@ -52,11 +52,11 @@ def has_signature(listing: Listing, path: str) -> bool:
 
 def find(listing: Listing) -> Found:
     """Claim the HDF5 files of a listing, one item each; one with the extension and without the signature is claimed, and rejected when read."""
-    items = [
-        Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file,))
-        for path, file in listing.files.items()
-        if path.lower().endswith(EXTENSIONS) or has_signature(listing, path)
-    ]
+    items = []
+    for path, file in listing.files.items():
+        known = has_signature(listing, path)
+        if known or path.lower().endswith(EXTENSIONS):
+            items.append(Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file,), by_name=not known))
     return Found(items, frozenset(item.path for item in items))
 
 

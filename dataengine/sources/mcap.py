@@ -78,11 +78,11 @@ _LOG = struct.Struct("<Q")
 
 def find(listing: Listing) -> Found:
     """Claim the files that are MCAP by content, and those named so (they are rejected when read, with the reason)."""
-    items = [
-        Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file,))
-        for path, file in listing.files.items()
-        if path.lower().endswith(".mcap") or listing.head(path, len(MAGIC)) == MAGIC
-    ]
+    items = []
+    for path, file in listing.files.items():
+        known = listing.head(path, len(MAGIC)) == MAGIC
+        if known or path.lower().endswith(".mcap"):
+            items.append(Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file,), by_name=not known))
     return Found(items, frozenset(item.path for item in items))
 
 

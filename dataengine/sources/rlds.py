@@ -110,6 +110,7 @@ def _item(listing: Listing, path: str, shard: Shard, info: DatasetInfo, features
         splits=(shard.split,) if shard.split else (),
         recordings=shard.recordings,
         extra={"features": features, "format": shard.file_format, "licence": info.licence},
+        by_name=features is None and not is_framed(listing.head(path, HEADER.size)),
     )
 
 

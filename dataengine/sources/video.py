@@ -56,10 +56,12 @@ _GENERIC_HANDLERS = frozenset(["", "video", "videohandler", "video-media-handler
 
 
 def _is_video(listing: Listing, path: str, size: int) -> bool:
-    extension = splitext(path)[1].lower()
-    if extension in VIDEO_EXTENSIONS:
-        return True
-    if extension in AUDIO_EXTENSIONS or size == 0:
+    return splitext(path)[1].lower() in VIDEO_EXTENSIONS or _shows_video(listing, path, size)
+
+
+def _shows_video(listing: Listing, path: str, size: int) -> bool:
+    """Return whether the content, not the name, is that of a video."""
+    if splitext(path)[1].lower() in AUDIO_EXTENSIONS or size == 0:
         return False
     head = listing.head(path)
     if head[:1] == b"\x47":  # MPEG-TS shows itself by its second and third packet only
@@ -140,6 +142,7 @@ def find(listing: Listing) -> Found:
                 files=tuple(listing.files[name] for name in used),
                 recordings=1,
                 extra={"captions": texts, "beside": [name for name in beside if name not in sources]},
+                by_name=not _shows_video(listing, path, listing.files[path].size),
             )
         )
     for captions in (captions for some in mappings.values() for captions in some):

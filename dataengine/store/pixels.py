@@ -13,6 +13,7 @@ from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.catalog import Row
+from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
 from dataengine.store.stored_streams import array_key, media_of, read_items
 from dataengine.video.container import MAX_PIXELS
@@ -66,5 +67,7 @@ def decode_frames(objects: Objects, row: Row, entry: Row, frames: Sequence[int])
     columns, facts = read_index(objects, media, int(entry["track"]))
     local = objects.local(media)
     first = int(entry["first_frame"])
-    with FrameReader(str(local) if local is not None else objects.open(media), FrameIndex.from_columns(columns, facts), where) as reader:
+    with naming_damage(objects, media, "a video file as its index describes it"):
+        reader = FrameReader(str(local) if local is not None else objects.open(media), FrameIndex.from_columns(columns, facts), where)
+    with reader:
         return reader.read([first + frame for frame in frames])

@@ -25,7 +25,7 @@ def where(frame: pl.LazyFrame, condition: str | None) -> pl.LazyFrame:
         frame.clear().with_columns(duration_s=pl.col("duration_ns") / 1e9).filter(expression).collect()
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         names = ", ".join(name for name in frame.collect_schema().names() if name not in ("kind", "fact"))
-        first = str(error).strip().split("\n")[0]
+        first = str(error).strip().split("\n")[0].split("; valid columns")[0]
         raise UsageError(f"--where {condition!r}: must be an SQL condition over episode columns, got: {first}; columns: {names}, duration_s") from None
     return kept
 

@@ -33,7 +33,7 @@ from dataengine.store.exact_frames import ExactFramesLane
 from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
 from dataengine.store.media import fsync_tree
 from dataengine.store.media_lane import KeptFiles, MediaLane
-from dataengine.store.steps import trajectory_table, write_steps
+from dataengine.store.steps import write_steps
 from dataengine.store.video_lane import VideoLane, VideoPolicy
 
 MAX_STREAMS = 4096
@@ -113,7 +113,7 @@ class ShardWriter:
         self._running: RunningEpisode | None = None
         self._stored: dict[str, dict[str, Array]] = {}
         self._index: list[dict[str, Any]] = []
-        self._steps: list[pa.Table] = []
+        self._steps: list[tuple[str, Trajectory]] = []
         self.episodes = 0
         self.payload_bytes = 0
         self._episode_bytes = 0
@@ -245,7 +245,7 @@ class ShardWriter:
         ordinal = self.episodes
         for name, ended in self._running.streams.items():
             self._index.append({"episode_id": episode_id, "ordinal": ordinal, "stream": name, "digest": ended.digest, **ended.index})
-        self._steps.append(trajectory_table(episode_id, trajectory))
+        self._steps.append((episode_id, trajectory))
         for name, lane in self._open.items():
             lane.keep(self._stored[name])
         self.episodes += 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from dataengine.core.column import Column
 from dataengine.core.errors import CorruptStore
 from dataengine.core.objects import Objects
 from dataengine.core.trajectory import Trajectory
+from dataengine.store.damage import naming_damage
 
 SAMPLED = ".sampled_ns"
+BATCH_BYTES = 32 << 20
+BUFFER_BYTES = 1 << 20
+ZSTD_PAGE_BYTES = 16 << 10
 WRITER: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
@@ -30,6 +35,26 @@ WRITER: dict[str, Any] = {
     "write_statistics": False,
     "write_page_checksum": True,  # the file stands in no shard.json: its pages carry their own checksums
 }
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns a trajectory has, and their types: trajectories of one layout stand in one table."""
+
+    timed: bool
+    numbers: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+    frames: tuple[str, ...]
+    sampled: tuple[str, ...]
+    valid: tuple[str, ...]
+
+    def shapes(self) -> dict[str, list[int]]:
+        """Return the shape of a row of each numeric column."""
+        return {name: list(shape) for name, _, shape in self.numbers}
+
+
+def _layout(trajectory: Trajectory) -> _Layout:
+    numbers = tuple([(name, values.dtype, values.shape[1:]) for name, values in trajectory.columns.items()])
+    return _Layout(trajectory.t_ns is not None, numbers, tuple(trajectory.frames), tuple(trajectory.sampled_ns), tuple(trajectory.valid))
 
 
 def _column(values: Array, valid: Array | None) -> pa.Array:
@@ -50,48 +75,97 @@ def _times(sampled_ns: Array, valid: Array | None) -> pa.Array:
     return pa.array(sampled_ns, mask=sampled_ns == -1 if valid is None else ~valid)
 
 
-def trajectory_table(episode_id: str, trajectory: Trajectory) -> pa.Table:
-    """Return a trajectory as a table of T rows."""
-    count = trajectory.steps
+def _table(layout: _Layout, named: Sequence[tuple[str, Trajectory]]) -> pa.Table:
+    """Return trajectories of one layout as one table, one after the other."""
+    trajectories = [trajectory for _, trajectory in named]
+    counts = [trajectory.steps for trajectory in trajectories]
+    ids = pa.array([episode_id for episode_id, _ in named], pa.string())
     columns: dict[str, pa.Array] = {
-        "episode_id": pa.repeat(episode_id, count),
-        "step": pa.array(np.arange(count, dtype=np.int64)),
-        "t_ns": pa.nulls(count, pa.int64()) if trajectory.t_ns is None else pa.array(trajectory.t_ns),
+        "episode_id": ids.take(pa.array(np.repeat(np.arange(len(counts)), counts))),
+        "step": pa.array(np.concatenate([np.arange(count, dtype=np.int64) for count in counts])),
+        "t_ns": pa.array(np.concatenate([each.t_ns for each in trajectories if each.t_ns is not None])) if layout.timed else pa.nulls(sum(counts), pa.int64()),
     }
-    for name, values in trajectory.columns.items():
-        columns[name] = _column(values, trajectory.valid.get(name))
-        if name in trajectory.sampled_ns:
-            columns[name + SAMPLED] = _times(trajectory.sampled_ns[name], trajectory.valid.get(name))
-    for name, frames in trajectory.frames.items():
+    for name, _, _ in layout.numbers:
+        valid = np.concatenate([each.valid[name] for each in trajectories]) if name in layout.valid else None
+        columns[name] = _column(np.concatenate([each.columns[name] for each in trajectories]), valid)
+        if name in layout.sampled:
+            columns[name + SAMPLED] = _times(np.concatenate([each.sampled_ns[name] for each in trajectories]), valid)
+    for name in layout.frames:
+        frames = np.concatenate([each.frames[name] for each in trajectories])
         columns[name] = pa.array(frames, mask=frames < 0)
-        if name in trajectory.sampled_ns:
-            columns[name + SAMPLED] = _times(trajectory.sampled_ns[name], frames >= 0)
-    shapes = {name: list(values.shape[1:]) for name, values in trajectory.columns.items()}
-    return pa.table(columns).replace_schema_metadata({"shapes": json.dumps(shapes)})
+        if name in layout.sampled:
+            columns[name + SAMPLED] = _times(np.concatenate([each.sampled_ns[name] for each in trajectories]), frames >= 0)
+    return pa.table(columns)
 
 
-def write_steps(path: Path, tables: list[pa.Table]) -> None:
-    """Write the trajectories of a shard, one row group each, under one schema; a column that an episode lacks is null there."""
-    schemas = {table.schema.remove_metadata(): table.schema for table in tables}
-    schema = pa.unify_schemas(list(schemas)) if schemas else pa.schema([("episode_id", pa.string()), ("step", pa.int64()), ("t_ns", pa.int64())])
-    shapes: dict[str, Any] = {}
-    for table in schemas.values():
-        shapes.update(json.loads((table.metadata or {}).get(b"shapes", b"{}")))
-    schema = schema.with_metadata({"shapes": json.dumps(shapes)})
+def _schema(layouts: Mapping[_Layout, Trajectory]) -> pa.Schema:
+    """Return the schema of a file that holds trajectories of these layouts, given one of each."""
+    schema = pa.schema([("episode_id", pa.string()), ("step", pa.int64()), ("t_ns", pa.int64())])
+    shapes: dict[str, list[int]] = {}
+    tables = [_table(layout, [("", trajectory)]) for layout, trajectory in layouts.items()]
+    if tables:
+        schema = pa.unify_schemas([table.schema for table in tables])
+    for layout in layouts:
+        shapes.update(layout.shapes())
+    return schema.with_metadata({"shapes": json.dumps(shapes)})
+
+
+def _batches(layouts: Iterable[_Layout], named: Iterable[tuple[str, Trajectory]]) -> Iterator[tuple[_Layout, list[tuple[str, Trajectory]]]]:
+    """Cut trajectories into runs of one layout and a bounded number of bytes.
+
+    One table for a run: making a table of its own for each of some hundred episodes costs ten times as much as copying their numbers.
+    """
+    running: _Layout | None = None
+    batch: list[tuple[str, Trajectory]] = []
+    size = 0
+    for layout, (episode_id, trajectory) in zip(layouts, named, strict=True):
+        if running is not None and (layout != running or size > BATCH_BYTES):
+            yield running, batch
+            batch, size = [], 0
+        running = layout
+        batch.append((episode_id, trajectory))
+        size += sum([values.nbytes for values in trajectory.columns.values()])
+    if running is not None:
+        yield running, batch
+
+
+def _compression(named: Sequence[tuple[str, Trajectory]], columns: int) -> dict[str, Any]:
+    """Return how pages are compressed: zstd costs 15 us for each page before its first byte, which only longer pages are worth."""
+    size = sum(sum([values.nbytes for values in trajectory.columns.values()]) for _, trajectory in named)
+    return {} if size >= ZSTD_PAGE_BYTES * columns * len(named) else {"compression": "snappy", "compression_level": None}
+
+
+def write_steps(path: Path, named: Sequence[tuple[str, Trajectory]]) -> None:
+    """Write the trajectories of a shard, each with its episode's id, one row group each, under one schema.
+
+    A column that an episode lacks is null there.
+    """
+    layouts = [_layout(trajectory) for _, trajectory in named]
+    schema = _schema({layout: trajectory for layout, (_, trajectory) in zip(layouts, named, strict=True)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema, **WRITER) as writer:
-        for table in tables:
-            if table.column_names != schema.names:
-                table = pa.table(
-                    [table[name] if name in table.column_names else pa.nulls(len(table), schema.field(name).type) for name in schema.names], schema=schema
-                )
-            writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=max(1, len(table)))
+    with (
+        pa.output_stream(str(path), buffer_size=BUFFER_BYTES) as sink,
+        pq.ParquetWriter(sink, schema, **{**WRITER, **_compression(named, len(schema))}) as writer,
+    ):
+        for layout, batch in _batches(layouts, named):
+            table = _table(layout, batch)
+            columns = [table[name] if name in table.column_names else pa.nulls(len(table), schema.field(name).type) for name in schema.names]
+            table = pa.table(columns, schema=schema)
+            start = 0
+            for _, trajectory in batch:
+                writer.write_table(table.slice(start, trajectory.steps), row_group_size=max(1, trajectory.steps))
+                start += trajectory.steps
 
 
 def read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
-    """Read one episode's trajectory: row group `ordinal` of the file."""
+    """Read one episode's trajectory: row group `ordinal` of the file; raise CorruptStore where it is gone or damaged."""
+    with naming_damage(objects, key, "trajectories"):
+        return _read_steps(objects, key, ordinal, columns)
+
+
+def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
     local = objects.local(key)
-    file = pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False)
+    file = pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
     try:
         if not 0 <= ordinal < file.num_row_groups:
             raise CorruptStore(f"{objects.url}/{key}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")

@@ -21,9 +21,11 @@ from dataengine.core.episode import Episode, EpisodeInfo
 from dataengine.core.errors import AlreadyThere, CorruptStore, EpisodeNotFound, EpisodePurged, NotAStore, UsageError
 from dataengine.core.objects import Objects, open_objects
 from dataengine.core.trajectory import Trajectory
+from dataengine.schema.arrow import index_schema
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Row
+from dataengine.store.damage import naming_damage
 from dataengine.store.naming import visible
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
 from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
@@ -44,6 +46,11 @@ def create_store(objects: Objects) -> None:
         local = objects.local("")
         if local is not None and local.is_dir() and any(local.iterdir()) and not (local / layout.CATALOG).exists():
             raise UsageError(f"{objects.url}: must be a store or an empty folder, but holds other files; choose another folder")
+        if local is not None:
+            try:
+                local.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{objects.url}: expected a folder that can be made and written to, found: {error.strerror}; choose another") from error
         Catalog(objects).create()  # before store.json: what has one is a whole store, wherever its making was cut off
         with contextlib.suppress(AlreadyThere):
             objects.put_if_absent(layout.STORE, json.dumps(document, indent=1).encode())
@@ -125,11 +132,9 @@ class Store:
     def index(self, row: Row) -> list[Row]:
         """Return where each stream of an episode lies: rows of its shard's index."""
         key = f"{layout.shard_prefix(row['dataset'], row['shard'])}/{layout.INDEX}"
-        try:
+        with naming_damage(self.objects, key, "a shard index"):
             table = pq.read_table(io.BytesIO(self.objects.get(key)), filters=[("ordinal", "=", row["ordinal"])])
-        except FileNotFoundError:
-            raise CorruptStore(f"{self.objects.url}/{key}: expected a shard index, found none; restore it from a copy") from None
-        return list(table.to_pylist())
+            return list(table.select(index_schema().names).to_pylist())
 
     @cached_property
     def _purged(self) -> dict[str, dict[str, Any]]:

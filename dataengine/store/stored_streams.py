@@ -15,7 +15,9 @@ from dataengine.core.stream import Buffer, Items, MediaFrames, Stream, Values
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.catalog import Row
+from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
+from dataengine.store.refs import read_json
 
 
 class StoredItems(Sequence[Buffer]):
@@ -69,20 +71,17 @@ def read_items(objects: Objects, key: str, entry: Row) -> Items:
     """Return the items of one stream of an episode; their bytes are fetched when they are asked for."""
     start, stop = int(entry["row_start"]), int(entry["row_end"])
     codes = ArrayReader(objects, f"{key}/encoding").rows(start, stop)
-    names = group_attributes(objects, key)["encodings"]
     offsets = ArrayReader(objects, f"{key}/offsets").rows(start, stop + 1)
-    encodings = [names[code] for code in codes]
+    with naming_damage(objects, key, "items with their encodings"):
+        names = group_attributes(objects, key)["encodings"]
+        encodings = [names[code] for code in codes]
     return Items(StoredItems(ArrayReader(objects, f"{key}/data"), offsets), encodings[0] if len(set(encodings)) == 1 else encodings)
 
 
 def group_attributes(objects: Objects, key: str) -> Row:
     """Return the attributes of a stream's Zarr group."""
-    import json
-
-    try:
-        return dict(json.loads(objects.get(f"{key}/zarr.json"))["attributes"])
-    except FileNotFoundError:
-        raise CorruptStore(f"{objects.url}/{key}/zarr.json: expected a Zarr group, found none; restore it from a copy") from None
+    with naming_damage(objects, f"{key}/zarr.json", "a Zarr group"):
+        return dict(read_json(objects, f"{key}/zarr.json")["attributes"])
 
 
 def media_of(row: Row, entry: Row) -> str:

@@ -10,7 +10,7 @@ from dataengine.store.removed import PURGED, purged_episodes
 from dataengine.store.store import Store
 from dataengine.versions.check_documents import check_documents, check_features
 from dataengine.versions.check_episodes import check_streams, check_trajectories, flag_problems
-from dataengine.versions.check_rows import check_data_files, check_metadata, check_rows
+from dataengine.versions.check_rows import check_counts, check_data_files, check_metadata, check_rows
 from dataengine.versions.check_shards import MediaCheck, ShardRows, check_files, check_steps_file, read_entries
 from dataengine.versions.finding import UNREADABLE, unreadable
 from dataengine.versions.stored_content import ShardReader
@@ -39,7 +39,7 @@ def check(store: Store, deep: bool = False, progress: Progress = _silent) -> lis
         damaged = check_data_files(store, deep)
         if damaged:
             return [*problems, *damaged]  # rows of damaged files would only repeat it
-        problems += check_rows(store)
+        problems += [*check_counts(store), *check_rows(store)]
         if deep:
             problems += check_metadata(store)
         episodes = store.episodes().sort("dataset", "shard", "ordinal").collect()

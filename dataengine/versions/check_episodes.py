@@ -74,7 +74,7 @@ def _plausible(store: Store, row: Row, found: Mapping[str, StoredContent], colum
         for name, content in found.items()
         if name in columns
     }
-    findings = examine(store.episode_info(row, columns), inputs)
+    findings = examine(store.episode_info({**row, "metadata": None}, columns), inputs)
     where = f"episode {row['episode_id']} of {row['dataset']}"
     again = [
         Problem(problem.check, problem.message, problem.where or where, problem.severity, problem.expected, problem.found, problem.advice, row["episode_id"])

@@ -68,6 +68,25 @@ def check_data_files(store: Store, deep: bool) -> list[Problem]:
     return problems
 
 
+def check_counts(store: Store) -> list[Problem]:
+    """Check that the version has as many episodes and steps as it had when it was named."""
+    if store.version is None or store.dataset is not None:
+        return []
+    totals = store.episodes().select(pl.len().cast(pl.Int64).alias("episodes"), pl.col("steps").sum()).collect().row(0, named=True)
+    where = f"{store.objects.url}@{store.version.number}"
+    return [
+        finding(
+            "wrong_count",
+            where,
+            f"{store.version.counts[name]} {name} as the version says",
+            f"{totals[name] or 0}",
+            "restore the catalog and its log from a copy",
+        )
+        for name in ("episodes", "steps")
+        if (totals[name] or 0) != store.version.counts[name]
+    ]
+
+
 def check_rows(store: Store) -> list[Problem]:
     """Check every row of the version: nulls where the kind demands or forbids them, names that stand twice, values out of range."""
     problems: list[Problem] = []

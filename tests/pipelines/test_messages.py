@@ -22,7 +22,7 @@ def said(text: str, *parts: str) -> None:
 def test_nothing_recognised_is_a_wrong_call_and_makes_no_store(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "readme.txt").write_text("hello")
-    (tmp_path / "in" / "empty.mcap").write_bytes(b"")
+    (tmp_path / "in" / "empty.bin").write_bytes(b"")
     store = tmp_path / "store"
     call = dataengine("ingest", tmp_path / "in", "--store", store, "--local")
     assert call.code == 2
@@ -85,25 +85,26 @@ def test_a_broken_recording_is_named_and_the_others_land(sources: Path, tmp_path
     broken = [break_file(folder / "episode_1.hdf5", "truncated"), break_file(tmp_path / "in" / "teleop" / "13.mcap", "bad_crc")]
     renamed = break_file(folder / "episode_2.hdf5", "wrong_extension")
     (folder / "notes.txt").write_text("side file")
-    (folder / "empty.hdf5").write_bytes(b"")
+    broken.append(folder / "empty.hdf5")
+    broken[-1].write_bytes(b"")
     store = tmp_path / "store"
-    call = dataengine("ingest", tmp_path / "in", "--store", store, "--local", "--json")
+    call = dataengine("ingest", tmp_path / "in", "--store", store, "--local", "--workers", "1", "--json")
     assert call.code == 3, call.err
     said(call.err)
     report = call.json
     require_whole(report)
-    assert (report["found"], report["landed"], report["rejected"]) == (6, 4, 2)
+    assert (report["found"], report["landed"], report["rejected"]) == (7, 4, 3)
     assert {reject["source_uri"] for reject in report["rejects"]} == {str(path) for path in broken}
     for reject in report["rejects"]:
         assert all(reject[key] for key in ("check", "where", "expected", "found", "advice")), reject
-    assert sorted(report["ignored_files"]) == [str(folder / "empty.hdf5"), str(folder / "notes.txt")]
+    assert report["ignored_files"] == [str(folder / "notes.txt")]
     rows = dataengine("ls", store, "--json").json
     assert str(renamed) in {row["source_uri"] for row in rows}
     listed = dataengine("rejects", store, "--json")
-    assert (listed.code, len(listed.json)) == (0, 2)
-    plain = dataengine("ingest", tmp_path / "in", "--store", store, "--local")
+    assert (listed.code, len(listed.json)) == (0, 3)
+    plain = dataengine("ingest", tmp_path / "in", "--store", store, "--local", "--workers", "1")
     assert plain.code == 3
-    said(plain.out, "6 found, 0 landed, 4 skipped, 2 rejected, 2 ignored", "rejected (", str(broken[0]), str(broken[1]))
+    said(plain.out, "7 found, 0 landed, 4 skipped, 3 rejected, 1 ignored", "rejected (", *map(str, broken))
 
 
 def test_reading_a_store_that_is_not_there(tmp_path: Path) -> None:
@@ -116,12 +117,12 @@ def test_reading_a_store_that_is_not_there(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_written_ends_the_job_with_one_sentence(sources: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     call = dataengine("ingest", sources / "teleop", "--store", tmp_path / "file" / "store", "--local")
-    assert call.code in (1, 2)
-    said(call.err, str(tmp_path / "file"))
+    assert call.code == 2
+    said(call.err, str(tmp_path / "file"), "choose another")
 
 
 def test_stdout_is_json_and_nothing_else(sources: Path, tmp_path: Path) -> None:
-    call = dataengine("ingest", sources, "--store", tmp_path / "store", "--local", "--json")
+    call = dataengine("ingest", sources, "--store", tmp_path / "store", "--local", "--workers", "1", "--json")
     assert call.code == 0, call.err
     report = json.loads(call.out)
     require_whole(report)

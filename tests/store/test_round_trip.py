@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ from dataengine.core.errors import CorruptStore
 from dataengine.core.objects import LocalObjects
 from dataengine.core.stream import Items, Rows
 from dataengine.core.trajectory import Trajectory
-from dataengine.store.steps import read_steps, trajectory_table, write_steps
+from dataengine.store.steps import read_steps, write_steps
 from dataengine.store.store import Store, open_store
 from tests.support.plain_reader import faults
 from tests.support.plain_reader import read_steps as plain_steps
@@ -85,13 +85,13 @@ def same(a, b) -> None:
     assert a.tobytes() == b.tobytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=episodes(), other=episodes())
 def test_any_episode_reads_back_as_it_was(events, other):
     with tempfile.TemporaryDirectory() as folder:
         objects = new_store(Path(folder) / "s")
         done = ingest(objects, [SourceItem("before", episode(1)), SourceItem("a", events), SourceItem("b", other)], dataset="lab", shard_episodes=2)
-        if not [row for row in done.outcomes[1].episodes]:
+        if not done.outcomes[1].episodes:
             assert done.outcomes[1].rejects[0]["check"] in ("unequal_lengths", "clock_span", "other_features"), done.outcomes[1].rejects
             return
         (row,) = done.outcomes[1].episodes
@@ -140,9 +140,9 @@ def trajectory_of(events, config: AlignConfig) -> Trajectory:
 def require_same_trajectory(found: Trajectory, made: Trajectory) -> None:
     """Columns without one fresh sample, and those without any entry in a row, are absent when read; everything else is as alignment left it."""
     assert found.steps == made.steps
-    assert (found.t_ns is None) == (made.t_ns is None)
-    if made.t_ns is not None:
-        same(found.t_ns, made.t_ns)
+    if made.steps:
+        assert (found.t_ns is None) == (made.t_ns is None)
+        assert made.t_ns is None or found.t_ns.tolist() == made.t_ns.tolist()
     everywhere = np.ones(made.steps, bool)
     there = {name for name, values in made.columns.items() if (made.valid.get(name, everywhere).any() or not made.steps) and values[:1].size + (not made.steps)}
     assert set(found.columns) == there
@@ -159,7 +159,7 @@ def require_same_trajectory(found: Trajectory, made: Trajectory) -> None:
         same(found.frames[name], made.frames[name])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=episodes(), rate_hz=st.sampled_from([None, None, 25.0]), staleness_ns=st.sampled_from([None, 0, 20_000_000]))
 def test_any_trajectory_reads_back_as_alignment_left_it(events, rate_hz, staleness_ns):
     config = AlignConfig(rate_hz=rate_hz, staleness_ns=staleness_ns)
@@ -192,7 +192,7 @@ def numeric(values, valid=None, sampled=None, t_ns=None):
 
 
 def through(tmp_path, *trajectories) -> list[Trajectory]:
-    write_steps(tmp_path / "s.parquet", [trajectory_table("0" * 32, trajectory) for trajectory in trajectories])
+    write_steps(tmp_path / "s.parquet", [("0" * 32, trajectory) for trajectory in trajectories])
     columns = {name: spec for trajectory in trajectories for name, spec in trajectory.specs.items()}
     return [read_steps(LocalObjects(tmp_path), "s.parquet", place, columns) for place in range(len(trajectories))]
 
@@ -220,8 +220,7 @@ def test_a_time_before_the_start_is_a_time(tmp_path):
     """Samples taken at -30 ns, never, and at -1 ns."""
     (found,) = through(tmp_path, numeric(np.arange(3.0), [True, False, True], [-30, -1, -1], np.array([-20, 0, 5], dtype=np.int64)))
     assert found.sampled_ns["x"].tolist() == [-30, -1, -1]
-    table = pa.parquet.read_table(tmp_path / "s.parquet") if hasattr(pa, "parquet") else None
-    assert table is None or table["x.sampled_ns"].to_pylist() == [-30, None, -1]
+    assert pq.read_table(tmp_path / "s.parquet")["x.sampled_ns"].to_pylist() == [-30, None, -1]
     assert found.t_ns.tolist() == [-20, 0, 5]
 
 
