@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
+from dataengine.core.errors import DataEngineError
 from pipelines.scratch import Scratch
 
 T = TypeVar("T")
@@ -47,8 +48,15 @@ class Limits:
     seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class _NotBegun:
+    """A process that ended before it began its task: why. The task is not to blame."""
+
+    reason: str
+
+
 class _Here:
-    """Where this process stands, in memory that its parent sees: the part of its task (-1: none), and when it turned to it (0: idle)."""
+    """Where this process stands, in memory that its parent sees: the part of its task (-1: none), when it turned to it (0: idle), whether it began."""
 
     state: Any = None
 
@@ -73,6 +81,7 @@ def _serve(function: Callable[[Any], Any], pipe: Connection, state: Any, folder:
         except (EOFError, OSError):
             return
         turn_to(-1)
+        state[2] = 1.0
         try:
             answer: tuple[bool, Any] = (True, function(task))
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
@@ -99,7 +108,7 @@ class _Child(Generic[T]):
     def __init__(self, function: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.state = context.RawArray("d", [-1.0, 0.0])
+        self.state = context.RawArray("d", [-1.0, 0.0, 0.0])
         self.scratch = Scratch()
         self.process = context.Process(target=_serve, args=(function, theirs, self.state, str(self.scratch.folder)), daemon=True)
         self.process.start()
@@ -110,7 +119,7 @@ class _Child(Generic[T]):
     def give(self, number: int, task: T) -> None:
         """Hand over a task; a process that is gone already is noticed when its answer is awaited."""
         self.task = number
-        self.state[0] = -1.0
+        self.state[0], self.state[2] = -1.0, 0.0
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(task)
 
@@ -128,13 +137,16 @@ class _Child(Generic[T]):
         if self.stopped is not None:
             self.process.kill()
 
-    def answer(self) -> tuple[bool, Any] | Died:
-        """Wait for the answer to the task; Died where the process ends instead, and then it is cleared away."""
+    def answer(self) -> tuple[bool, Any] | Died | _NotBegun:
+        """Wait for the answer to the task; where the process ends instead, it is cleared away."""
         try:
             done, value = self.pipe.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError):
             self.process.join(timeout=5)
             part = int(self.state[0])
+            if not self.state[2]:
+                self.end()
+                return _NotBegun(_ending(self.process.exitcode))
             death = Died(self.stopped or _ending(self.process.exitcode), part if part >= 0 else None, self.stopped is not None)
             self.end()
             return death
@@ -185,9 +197,11 @@ def map_in_children(function: Callable[[T], R], tasks: Sequence[T], workers: int
 
     Raises:
         Exception: what `function` raised, if it raised.
+        DataEngineError: processes end before they begin their task.
     """
     waiting = list(range(len(tasks)))
     children: list[_Child[T]] = []
+    given_again: set[int] = set()
     try:
         with _watching(children, limits):
             while waiting or any(child.task is not None for child in children):
@@ -203,8 +217,15 @@ def map_in_children(function: Callable[[T], R], tasks: Sequence[T], workers: int
                     child = next(child for pipe, child in busy.items() if pipe is ready)
                     number = child.task if child.task is not None else -1
                     answer = child.answer()
-                    if isinstance(answer, Died):
+                    if isinstance(answer, Died | _NotBegun):
                         children.remove(child)
+                    if isinstance(answer, _NotBegun):
+                        if number in given_again:
+                            raise _cannot_start(answer)
+                        given_again.add(number)
+                        waiting.insert(0, number)
+                        continue
+                    if isinstance(answer, Died):
                         yield number, answer
                         continue
                     done, value = answer
@@ -226,9 +247,12 @@ def in_kept_child(function: Callable[[T], R], task: T, limits: Limits | None = N
         child.end()
         child = None
     child = child or _Child(function)
-    with _watching([child], limits):
-        child.give(0, task)
-        answer = child.answer()
+    answer = _ask(child, task, limits)
+    if isinstance(answer, _NotBegun):
+        child = _Child(function)
+        answer = _ask(child, task, limits)
+    if isinstance(answer, _NotBegun):
+        raise _cannot_start(answer)
     if isinstance(answer, Died):
         return answer
     _KEPT[function] = child
@@ -237,3 +261,13 @@ def in_kept_child(function: Callable[[T], R], task: T, limits: Limits | None = N
         raise value
     result: R = value
     return result
+
+
+def _ask(child: _Child[T], task: T, limits: Limits | None) -> tuple[bool, Any] | Died | _NotBegun:
+    with _watching([child], limits):
+        child.give(0, task)
+        return child.answer()
+
+
+def _cannot_start(ended: _NotBegun) -> DataEngineError:
+    return DataEngineError(f"worker: expected a process that begins its task, found that it ended before ({ended.reason}); see what it said above")

@@ -14,7 +14,8 @@ from pipelines.reader_config import ReadersConfig
 class EncodingConfig(Config):
     """How raw frames are encoded as video, and what happens where the encoding loses something that matters.
 
-    `on_loss`: encode again with a higher quality, then keep exact (`raise_quality`); keep exact at once (`lossless`); reject the recording (`reject`).
+    `on_loss`: encode again with a higher quality, and reject the recording where even the highest loses something (`raise_quality`); keep the frames exact
+    (`lossless`); reject the recording at once (`reject`).
     """
 
     crf: int = Field(default=20, ge=1, le=51)

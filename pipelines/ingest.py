@@ -171,8 +171,10 @@ def _count_known(plan: Plan, committer: Committer, report: Report) -> None:
 
 def _run_units(job: IngestJob, plan: Plan, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress) -> None:
     """Read the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
+    committer.replaced = frozenset(episode_id for planned in plan.items for episode_id in planned.replaces)
+    options = dict(job.storage_options)
     units = [
-        Unit(number, objects.url, dict(job.storage_options), dict(job.storage_options), committer.job, tuple(items), job.config, job.limit)
+        Unit(number, objects.url, options, options, committer.job, tuple(items), job.config, job.limit, committer.replaced)
         for number, items in enumerate(plan.units)
     ]
     limits = Limits(job.config.limits.memory_bytes, job.config.limits.seconds)

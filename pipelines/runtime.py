@@ -74,7 +74,9 @@ class Runtime:
             context.max_errored_blocks = -1  # a lost block is found below, by the numbers that did not come back
             rows = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
             data = ray.data.from_items(rows, override_num_blocks=len(rows))
-            mapped = data.map(_RayCall(function, limits), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=self.workers))
+            mapped = data.map(
+                _RayCall(function, limits), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=min(self.workers, len(tasks)) if self.workers else None)
+            )
             back: set[int] = set()
             for row in mapped.iter_rows():
                 number = int(row["number"])
@@ -150,7 +152,9 @@ def _call_guarded(guarded: _Guarded, task: Any) -> Any:
 @contextlib.contextmanager
 def _quiet_ray_data() -> Iterator[None]:
     """Keep Ray Data's own log lines off the terminal; its files keep them."""
-    logger = logging.getLogger("ray.data")
+    import ray.data  # its import makes the handlers
+
+    logger = logging.getLogger(ray.data.__name__)
     before = list(logger.handlers)
     logger.handlers = [handler for handler in before if "File" in type(handler).__name__]
     try:

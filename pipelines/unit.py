@@ -32,7 +32,7 @@ KEPT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Unit:
-    """What a worker is handed: items of one dataset, and where they go."""
+    """What a worker is handed: items of one dataset, and where they go. `replaced`: all episodes that new readings in the job take the place of."""
 
     number: int
     store: str
@@ -42,6 +42,7 @@ class Unit:
     items: tuple[PlannedItem, ...]
     config: IngestConfig
     limit: int | None = None
+    replaced: frozenset[str] = frozenset()
 
     @property
     def dataset(self) -> str:
@@ -85,13 +86,13 @@ def video_policy(config: IngestConfig) -> VideoPolicy:
     return VideoPolicy(config.lossless, config.encoding.crf, config.encoding.gop, config.encoding.on_loss)
 
 
-def known_state(objects: Objects, dataset: str) -> tuple[KnownIds, dict[str, Column]]:
-    """Return the episode ids and the columns that a dataset has now."""
+def known_state(objects: Objects, dataset: str, replaced: frozenset[str]) -> tuple[KnownIds, dict[str, Column]]:
+    """Return the episode ids that a dataset has now, and its columns without those of episodes that are about to be replaced."""
     catalog = Catalog(objects)
     table = catalog.table()
     known = KnownIds()
     known.update(catalog, table, dataset)
-    digests = feature_digests(catalog, table, [dataset])
+    digests = feature_digests(catalog, table, [dataset], replaced)
     return known, dataset_columns(objects, digests)[dataset]
 
 
@@ -126,7 +127,7 @@ def ingest_unit(unit: Unit) -> UnitResult:
     """Read every item of the unit and write what lands into shards; nothing of it counts until it is committed."""
     keep_freed_memory()
     objects = open_objects(unit.store, unit.store_options)
-    known, columns = known_state(objects, unit.dataset)
+    known, columns = known_state(objects, unit.dataset, unit.replaced)
     replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
     outcomes: list[Outcome] = []
     left = unit.limit

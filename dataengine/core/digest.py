@@ -10,6 +10,8 @@ from blake3 import blake3
 
 from dataengine.core.stream import Buffer
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def new_digest() -> Any:
     """Return a running BLAKE3 hash with `.update(buffer)` and `.hexdigest()`."""
@@ -26,7 +28,7 @@ def digest_bytes(*parts: Buffer) -> str:
 
 def digest_json(value: Any) -> str:
     """Return the digest of a JSON-able value in canonical form (sorted keys, no spaces)."""
-    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    return digest_bytes(_CANONICAL.encode(value).encode())
 
 
 def digest_chunks(chunks: Iterable[Buffer]) -> str:

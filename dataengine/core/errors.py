@@ -37,6 +37,11 @@ class NothingRecognised(UsageError):
     """A source holds no recording of any known format."""
 
 
+def printable(text: str) -> str:
+    """Return a text that can be encoded: half a character, as damaged names hold it, becomes an escape such as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
+
+
 class BadRecording(DataEngineError):
     """A recording cannot be read as what it claims to be: it is rejected, the others go on.
 
@@ -49,6 +54,7 @@ class BadRecording(DataEngineError):
     """
 
     def __init__(self, where: str, expected: str, found: str, advice: str = "", check: str = "unreadable") -> None:
+        where, expected, found, advice = (printable(text) for text in (where, expected, found, advice))
         text = f"{where}: expected {expected}, found {found}"
         super().__init__(f"{text}; {advice}" if advice else text)
         self.where = where

@@ -258,15 +258,17 @@ class RemoteObjects:
         return None
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _told(self, key: str, writing: bool = False) -> Iterator[None]:
         """Say in one sentence what the object store refuses; an object that is absent, or there already, is the caller's business."""
-        from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+        from obstore.exceptions import AlreadyExistsError, BaseError
 
         try:
             yield
-        except (AlreadyExistsError, NotFoundError):
+        except AlreadyExistsError:
             raise
-        except BaseError as error:
+        except (BaseError, OSError) as error:
+            if isinstance(error, FileNotFoundError) and not writing:
+                raise
             said = " ".join(str(error).split("\n\nDebug")[0].split())[:500]
             raise StoreError(
                 f"{self.url}/{key}: the object store does not answer as it should: {said}; check address, access and network, then run it again"
@@ -301,7 +303,7 @@ class RemoteObjects:
     def put(self, key: str, data: bytes) -> None:
         import obstore
 
-        with self._told(key):
+        with self._told(key, writing=True):
             obstore.put(self._store, key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> None:
@@ -309,7 +311,7 @@ class RemoteObjects:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with self._told(key):
+            with self._told(key, writing=True):
                 obstore.put(self._store, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             raise AlreadyThere(f"{self.url}/{key}: exists already") from None
@@ -317,7 +319,7 @@ class RemoteObjects:
     def upload(self, path: Path, key: str) -> None:
         import obstore
 
-        with self._told(key):
+        with self._told(key, writing=True):
             obstore.put(self._store, key, path)
         path.unlink()
 

@@ -18,6 +18,7 @@ class PictureHeader(NamedTuple):
 
 
 _JPEG_SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_COMMENT = 0xFE
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
@@ -25,9 +26,17 @@ def _ends_jpeg(data: Buffer) -> bool:
     return bytes(data[-2:]) == b"\xff\xd9" or bytes(data[-64:]).rstrip(b"\0").endswith(b"\xff\xd9")
 
 
-def _jpeg(data: Buffer) -> tuple[PictureHeader, int] | None:
-    """Return the header of a JPEG and where its frame header ends."""
+class _Jpeg(NamedTuple):
+    """A JPEG's header, where its frame header ends, and the bytes before that which say nothing of the picture: its first comment."""
+
+    header: PictureHeader
+    end: int
+    comment: slice
+
+
+def _jpeg(data: Buffer) -> _Jpeg | None:
     at, size = 2, len(data)
+    comment = slice(0, 0)
     while at + 4 <= size:
         if data[at] != 0xFF:
             return None
@@ -40,13 +49,15 @@ def _jpeg(data: Buffer) -> tuple[PictureHeader, int] | None:
                 return None
             height = data[at + 5] << 8 | data[at + 6]
             width = data[at + 7] << 8 | data[at + 8]
-            return PictureHeader("jpeg", height, width, data[at + 9], _ends_jpeg(data)), at + 10
+            return _Jpeg(PictureHeader("jpeg", height, width, data[at + 9], _ends_jpeg(data)), at + 10, comment)
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
             continue
         length = data[at + 2] << 8 | data[at + 3]
         if length < 2:
             return None
+        if marker == _COMMENT and comment.stop == 0:
+            comment = slice(at + 4, at + 2 + length)
         at += 2 + length
     return None
 
@@ -67,27 +78,31 @@ def picture_header(data: Buffer) -> PictureHeader | None:
     start = bytes(data[:8])
     if start[:2] == b"\xff\xd8":
         found = _jpeg(data)
-        return found[0] if found is not None else None
+        return found.header if found is not None else None
     if start == b"\x89PNG\r\n\x1a\n":
         return _png(data)
     return None
 
 
 class PictureHeaders:
-    """`picture_header` for a run of pictures: a JPEG whose bytes up to its size equal those of the one before is not parsed again."""
+    """`picture_header` for a run of pictures: a JPEG whose bytes up to its size equal those of the one before, its comment aside, is not parsed again."""
 
     def __init__(self) -> None:
-        self._prefix = b""
         self._header: PictureHeader | None = None
+        self._end = self._resume = 0
+        self._before = self._after = b""
 
     def __call__(self, data: Buffer) -> PictureHeader | None:
         """Return what the header of the next picture says."""
-        if self._header is not None and data[: len(self._prefix)] == self._prefix:
-            complete = _ends_jpeg(data)
-            return self._header if complete == self._header.complete else self._header._replace(complete=complete)
+        if self._header is not None:
+            head = bytes(data[: self._end])
+            if len(head) == self._end and head.startswith(self._before) and head.startswith(self._after, self._resume):
+                complete = _ends_jpeg(data)
+                return self._header if complete == self._header.complete else self._header._replace(complete=complete)
         found = _jpeg(data) if bytes(data[:2]) == b"\xff\xd8" else None
         if found is None:
             return picture_header(data)
-        self._header, end = found
-        self._prefix = bytes(data[:end])
+        head = bytes(data[: found.end])
+        self._header, self._end, self._resume = found.header, found.end, found.comment.stop
+        self._before, self._after = head[: found.comment.start], head[found.comment.stop :]
         return self._header

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from dataengine.core.errors import printable
+
 Severity = Literal["info", "warning", "error"]
 
 
@@ -20,6 +22,10 @@ class Problem:
     found: str = ""
     advice: str = ""
     episode_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("message", "where", "expected", "found", "advice"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a dict for JSON."""

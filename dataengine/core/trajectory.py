@@ -37,6 +37,7 @@ class Trajectory:
     def __post_init__(self) -> None:
         for group in (self.columns, self.valid, self.sampled_ns, self.frames):
             for name, array in group.items():
-                require(len(array) == self.steps, f"column {name!r}: must have {self.steps} rows, got {len(array)}")
+                if len(array) != self.steps:  # no `require`: its message would be made for each of many columns
+                    raise ValueError(f"column {name!r}: must have {self.steps} rows, got {len(array)}")
         require(self.t_ns is None or (self.t_ns.dtype == np.int64 and len(self.t_ns) == self.steps), "t_ns must be (T,) int64")
         object.__setattr__(self, "columns", {name: read_only(array) for name, array in self.columns.items()})

@@ -33,7 +33,8 @@ _SUCCESS = ("success", "is_success", "successful")
 class EpisodePlan:
     """What is the same for all episodes of a shard: columns, the rest of the declared features, and what the description knows.
 
-    `rate_hz` None leaves the clock unknown.
+    `languages` are the step columns whose texts are instructions, by key, `episode_languages` the metadata that are. `rate_hz` None leaves the clock
+    unknown.
     """
 
     dataset: str
@@ -43,6 +44,8 @@ class EpisodePlan:
     keys: Mapping[str, tuple[str, ...]]
     declared: frozenset[str]
     columns: Mapping[str, Column]
+    languages: tuple[str, ...] = ()
+    episode_languages: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     rate_hz: float | None = None
     embodiment: str | None = None
@@ -71,13 +74,16 @@ def plan_episodes(leaves: tuple[Leaf, ...], where: str, **known: Any) -> Episode
     fixed = [planned for planned in steps if values_per_step(planned.leaf)]
     priority = {STEPS + name: place for place, name in enumerate(COUNTED_FIRST)}
     counted = sorted(fixed, key=lambda planned: (priority.get(planned.leaf.key, len(priority)), values_per_step(planned.leaf)))
+    episode = tuple(leaf for leaf in leaves if not (leaf.key.startswith(STEPS) and leaf.lengths))
     return EpisodePlan(
         steps=steps,
-        episode=tuple(leaf for leaf in leaves if not (leaf.key.startswith(STEPS) and leaf.lengths)),
+        episode=episode,
         counted=tuple(counted),
         keys=keys,
         declared=frozenset(key for several in keys.values() for key in several),
         columns={planned.column.name: planned.column for planned in steps if not _is_divided(planned.leaf)},
+        languages=tuple(planned.column.name for planned in sorted(steps, key=lambda planned: planned.leaf.key) if planned.is_language),
+        episode_languages=tuple(metadata_key(leaf.key) for leaf in episode if step_column(leaf).meaning == "language"),
         **known,
     )
 
@@ -177,7 +183,7 @@ def _count_steps(example: Example, plan: EpisodePlan) -> int:
 def _read_column(planned: PlannedColumn, reading: _Reading, steps: int) -> bool:
     """Take the rows of one declared step feature; return whether the record has it."""
     leaf, example = planned.leaf, reading.example
-    if leaf.key not in example.features and not any(key in example.features for key in reading.plan.keys[leaf.key]):
+    if leaf.key not in example.features and not _has_any(reading, leaf):
         return False
     for part in step_parts(leaf, example, steps, reading.left):
         column = _part_column(planned, part, reading.columns) if part.suffix else planned.column
@@ -185,6 +191,11 @@ def _read_column(planned: PlannedColumn, reading: _Reading, steps: int) -> bool:
         if isinstance(part.values, Items) and leaf.form in ("image", "text"):
             _check_items(leaf, column.name, part.values, reading)
     return True
+
+
+def _has_any(reading: _Reading, leaf: Leaf) -> bool:
+    """Return whether the record has one of the keys of a feature."""
+    return not reading.example.features.keys().isdisjoint(reading.plan.keys[leaf.key])
 
 
 def _part_column(planned: PlannedColumn, part: Part, columns: Mapping[str, Column]) -> Column:
@@ -200,7 +211,7 @@ def _part_column(planned: PlannedColumn, part: Part, columns: Mapping[str, Colum
 
 def _check_items(leaf: Leaf, name: str, items: Items, reading: _Reading) -> None:
     declared = leaf.encoding if leaf.form == "image" else items.encodings if items.encodings == "json" else "utf-8"
-    if leaf.form == "image" and min(map(len, items.data), default=1) == 0:
+    if leaf.form == "image" and not all(map(len, items.data)):
         empty = [row for row, item in enumerate(items.data) if not len(item)]
         reading.notice("missing_frames", f"a picture at each row of {name!r}", f"none at {len(empty)} rows, first {empty[0]}", "they stay empty")
     if items.encodings == declared or (not declared and items.encodings != "unknown"):
@@ -212,9 +223,9 @@ def _check_items(leaf: Leaf, name: str, items: Items, reading: _Reading) -> None
 
 def _read_metadata(leaf: Leaf, reading: _Reading) -> bool:
     """Take one feature of the episode; return whether the record has it."""
-    if not any(key in reading.example.features for key in reading.plan.keys[leaf.key]):
+    if not _has_any(reading, leaf):
         return False
-    value, rows = episode_value(leaf, reading.example, reading.left)
+    value, rows = episode_value(leaf, reading.plan.keys[leaf.key], reading.example, reading.left)
     _keep(leaf.key, leaf, value, rows, reading)
     return True
 
@@ -276,13 +287,13 @@ def _places(rows: Array) -> str:
 def _tasks(reading: _Reading, streams: Mapping[str, Rows]) -> tuple[str, ...]:
     """Return the distinct instructions, by field in the order of their names and then by step; those of the whole episode come last."""
     found: dict[str, None] = {}
-    for planned in sorted(reading.plan.steps, key=lambda planned: planned.leaf.key):
-        rows = streams.get(planned.column.name) if planned.is_language else None
+    for name in reading.plan.languages:
+        rows = streams.get(name)
         if rows is not None and isinstance(rows.values, Items) and rows.values.encodings == "utf-8":
-            found.update(dict.fromkeys(text.decode() for text in distinct(rows.values.data)))
-    for leaf in reading.plan.episode:
-        value = reading.metadata.get(metadata_key(leaf.key))
-        if isinstance(value, str) and step_column(leaf).meaning == "language":
+            found.update(dict.fromkeys([text.decode() for text in distinct(rows.values.data)]))
+    for key in reading.plan.episode_languages:
+        value = reading.metadata.get(key)
+        if isinstance(value, str):
             found[value] = None
     return tuple(text for text in found if text.strip())
 

@@ -14,7 +14,7 @@ from dataengine.core.stream import Items, Values
 from dataengine.sources.rlds_columns import step_column, stream_name
 from dataengine.sources.rlds_example import Example
 from dataengine.sources.rlds_items import json_text, pictures
-from dataengine.sources.rlds_values import MAX_DECODED_BYTES, keys_of
+from dataengine.sources.rlds_values import MAX_DECODED_BYTES
 from dataengine.sources.tfds_features import Leaf
 
 MAX_METADATA_NUMBERS = 1024
@@ -42,33 +42,31 @@ def json_numbers(values: Array) -> Any:
     return [json_numbers(row) for row in values]
 
 
-def episode_value(leaf: Leaf, example: Example, limit: int = MAX_DECODED_BYTES) -> tuple[Any, Values | None]:
-    """Return a feature of the episode: (what goes into the metadata, None) or (None, the rows of a stream of its own).
+def episode_value(leaf: Leaf, keys: tuple[str, ...], example: Example, limit: int = MAX_DECODED_BYTES) -> tuple[Any, Values | None]:
+    """Return a feature of the episode, which stands under `keys`: (what goes into the metadata, None) or (None, the rows of a stream of its own).
 
     A picture, more than MAX_METADATA_NUMBERS numbers or MAX_METADATA_BYTES of text become a stream. Tensors that stand as bytes are kept so.
 
     Raises:
         BadRecording: a count, type or range is not what features.json says.
     """
-    keys = keys_of(leaf)
     if len(keys) > 1:
         return {key.removeprefix(leaf.key + "/"): _any(example, key, limit) for key in keys if key in example.features}, None
-    each = math.prod(size or 0 for size in leaf.shape)
     single = leaf.lengths == () and None not in leaf.shape
     if leaf.form == "number":
-        values = example.numbers(leaf.key, leaf.numpy_dtype, each if single else None, limit)
+        values = example.numbers(leaf.key, leaf.numpy_dtype, leaf.size if single else None, limit)
         if not single:
             known = math.prod(size for size in leaf.shape if size is not None)
             if known == 0 or len(values) % known:
                 raise example.wrong(leaf.key, f"a multiple of {known} values", str(len(values)))
-        shape = tuple(-1 if size is None else size for size in leaf.shape) if leaf.lengths == () else (-1, *(size or 0 for size in leaf.shape))
+        shape = leaf.fixed_shape if single else tuple(-1 if size is None else size for size in leaf.shape) if leaf.lengths == () else (-1, *leaf.fixed_shape)
         values = values.reshape(shape) if values.size or single else values.reshape(0)
         return (None, values if not single else values[None]) if values.size > MAX_METADATA_NUMBERS else (json_numbers(values), None)
     alone = leaf.lengths == () and (leaf.form in ("image", "packed") or leaf.shape == ())
     items = example.items(leaf.key, 1 if alone else None)
     if leaf.form == "image":
         return None, pictures(items, leaf.encoding)
-    if sum(len(item) for item in items) > MAX_METADATA_BYTES:
+    if sum(map(len, items)) > MAX_METADATA_BYTES:
         return None, Items(items, "binary")
     return json_text(items[0]) if alone else [json_text(item) for item in items], None
 

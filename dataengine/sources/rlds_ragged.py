@@ -6,7 +6,7 @@ many each row of level i has; level 0 has one row a step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ MAX_STATIC_IMAGES = 64
 _LENGTH = np.dtype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
+class Part(NamedTuple):
     """One stream that a feature became: what is added to its name, its rows, and whether they are one a step."""
 
     values: Values

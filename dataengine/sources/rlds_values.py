@@ -83,7 +83,7 @@ def step_parts(leaf: Leaf, example: Example, steps: int, limit: int = MAX_DECODE
 
 
 def _renamed(part: Part, suffix: str) -> Part:
-    return replace(part, suffix=suffix + part.suffix)
+    return part._replace(suffix=suffix + part.suffix)
 
 
 def _flat(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> Values:
@@ -99,7 +99,7 @@ def _flat(leaf: Leaf, example: Example, key: str, rows: int, limit: int) -> Valu
         if rows == 0 or len(values) % rows:
             raise example.wrong(key, f"the same number of values for each of {rows} steps", str(len(values)))
         return rows_of_bytes(values, np.full(rows, len(values) // rows), leaf)
-    values = example.numbers(key, leaf.numpy_dtype, rows * product(leaf.shape), limit).reshape(rows, *(size or 0 for size in leaf.shape))
+    values = example.numbers(key, leaf.numpy_dtype, rows * leaf.size, limit).reshape(rows, *leaf.fixed_shape)
     return Frames(values) if len(leaf.shape) > 1 and picture_kind(leaf) is not None else values
 
 

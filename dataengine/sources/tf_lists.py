@@ -13,6 +13,7 @@ from dataengine.sources.tf_example import DELIMITED, FIXED32, VARINT, Feature, M
 
 MAX_ITEMS = 1 << 20  # of one bytes list: a view costs 200 bytes in memory and 2 in the file
 REPEATED_BYTES = 512  # texts up to this length are compared as a whole: an instruction is mostly the same at each step
+_FLOAT = np.dtype("<f4")
 CHUNK_BYTES = 1 << 20  # varints are decoded in pieces of this size, so that the int64 in between stay small
 
 
@@ -24,9 +25,12 @@ def bytes_items(feature: Feature, where: str) -> list[memoryview]:
     """
     data, at, stop = feature.data, feature.start, feature.stop
     view = memoryview(data)
-    items: list[memoryview] = []
-    append = items.append
     try:
+        items = _repeated(view, data, at, stop)
+        if items:
+            return items
+        append = items.append
+        many = (stop - at) // 2 > MAX_ITEMS
         while at < stop:
             if data[at] != 0x0A:
                 number, wire, start, at = next_field(data, at, stop)
@@ -36,18 +40,18 @@ def bytes_items(feature: Feature, where: str) -> list[memoryview]:
             length = data[at + 1]
             start = at + 2
             if length >= 0x80:
-                if data[start] < 0x80:
-                    length += (data[start] << 7) - 0x80
+                second = data[start]
+                if second < 0x80:
+                    length += (second << 7) - 0x80
                     start += 1
+                elif data[start + 1] < 0x80:
+                    length += (data[start + 1] << 14) + ((second - 0x80) << 7) - 0x80
+                    start += 2
                 else:
                     length, start = read_varint(data, at + 1, stop)
-            before, at = at, start + length
+            at = start + length
             append(view[start:at])
-            if len(items) == 1 and length < REPEATED_BYTES:
-                count, rest = divmod(stop - before, at - before)
-                if rest == 0 and count <= MAX_ITEMS and data[before:stop] == data[before:at] * count:
-                    return items * count
-            if len(items) > MAX_ITEMS:
+            if many and len(items) > MAX_ITEMS:
                 raise MalformedWire(f"more than {MAX_ITEMS} entries")
         if at > stop:
             raise MalformedWire("an entry that leaves its list")
@@ -58,12 +62,25 @@ def bytes_items(feature: Feature, where: str) -> list[memoryview]:
     return items
 
 
+def _repeated(view: memoryview, data: bytes, at: int, stop: int) -> list[memoryview]:
+    """Return the entries of a list of one short text over and over, an empty list for any other."""
+    if at >= stop or data[at] != 0x0A:
+        return []
+    _, _, start, end = next_field(data, at, stop)
+    count, rest = divmod(stop - at, end - at)
+    if end - start >= REPEATED_BYTES or rest or count > MAX_ITEMS or data[at:stop] != data[at:end] * count:
+        return []
+    return [view[start:end]] * count
+
+
 def _packed(feature: Feature) -> tuple[int, int] | None:
     """Return the span of the numbers of a list that holds one packed field and nothing else: what every writer makes."""
     if feature.start == feature.stop:
         return (feature.stop, feature.stop)
-    number, wire, start, stop = next_field(feature.data, feature.start, feature.stop)
-    return (start, stop) if number == 1 and wire == DELIMITED and stop == feature.stop else None
+    if feature.data[feature.start] != 0x0A:
+        return None
+    _, _, start, stop = next_field(feature.data, feature.start, feature.stop)
+    return (start, stop) if stop == feature.stop else None
 
 
 def float_values(feature: Feature, where: str) -> Array:
@@ -75,7 +92,7 @@ def float_values(feature: Feature, where: str) -> Array:
     try:
         span = _packed(feature)
         if span is not None:
-            return _floats(feature.data, *span)
+            return _floats(feature.data, span[0], span[1])
         whole = np.frombuffer(feature.data, np.uint8, feature.stop - feature.start, feature.start)
         if len(whole) % 5 == 0 and bool((whole[::5] == 0x0D).all()):  # one tag before each number
             return np.ascontiguousarray(whole.reshape(-1, 5)[:, 1:]).view("<f4")[:, 0]
@@ -99,7 +116,7 @@ def _bound(parts: Sized) -> None:
 def _floats(data: bytes, start: int, stop: int) -> Array:
     if (stop - start) % 4:
         raise MalformedWire(f"{stop - start} bytes of packed floats, no multiple of 4")
-    return np.frombuffer(data, "<f4", (stop - start) // 4, start)
+    return np.frombuffer(data, _FLOAT, (stop - start) // 4, start)
 
 
 def _int64_span(feature: Feature) -> tuple[bytes, int, int]:
@@ -147,6 +164,8 @@ def int64_values(feature: Feature, dtype: np.dtype[Any], where: str) -> Array:
     """
     try:
         data, start, stop = _int64_span(feature)
+        if stop - start <= CHUNK_BYTES and data[start:stop].isascii():
+            return _small(data[start:stop], dtype, feature.key, where)
         raw = np.frombuffer(data, np.uint8, stop - start, start)
         if len(raw) and raw[-1] >= 0x80:
             raise MalformedWire("a last varint that leaves its list")
@@ -167,6 +186,13 @@ def int64_values(feature: Feature, dtype: np.dtype[Any], where: str) -> Array:
         return values
     except MalformedWire as error:
         raise malformed(where, error, feature) from None
+
+
+def _small(raw: bytes, dtype: np.dtype[Any], key: str, where: str) -> Array:
+    """Return numbers of one byte each, 0 to 127, as `dtype`: flags and most counters."""
+    if dtype == np.bool_:
+        return _in_range(np.frombuffer(raw, np.uint8), dtype, key, where) if raw.strip(b"\0\1") else np.frombuffer(raw, np.bool_)
+    return np.frombuffer(raw, np.uint8).astype(dtype)
 
 
 def _varints(raw: Array) -> Array:

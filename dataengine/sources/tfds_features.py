@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -57,20 +58,30 @@ class Leaf:
     encoding: str = ""
     doc: str = ""
 
-    @property
+    @cached_property
     def ragged(self) -> bool:
         """Whether it stands as `ragged_flat_values` and `ragged_row_lengths_{i}`."""
         return len(self.lengths) > 1
 
-    @property
+    @cached_property
     def dynamic(self) -> bool:
         """Whether its shape is written beside each value."""
         return self.form in ("number", "packed") and self.shape.count(None) > 1
 
-    @property
+    @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:
         """Return the numpy type of a number."""
         return np.dtype(self.dtype)
+
+    @cached_property
+    def size(self) -> int:
+        """Return how many numbers one element has; a size that is not known counts as 0."""
+        return product(self.shape)
+
+    @cached_property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """Return the shape of one element; a size that is not known counts as 0."""
+        return tuple(size or 0 for size in self.shape)
 
 
 def product(shape: Sequence[int | None]) -> int:

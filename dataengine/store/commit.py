@@ -19,7 +19,7 @@ from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds, Row
 from dataengine.store.features import dataset_columns, feature_digests
-from dataengine.store.landing import Outcome, Reading, features_conflict, problem_of, reject_row
+from dataengine.store.landing import Outcome, Reading, add_columns, features_conflict, problem_of, reject_row
 from dataengine.store.naming import name_version, open_jobs
 from dataengine.store.refs import Version, latest_version
 
@@ -77,6 +77,7 @@ class Committer:
         self.number = 0
         self.datasets: set[str] = set()
         self.relied: dict[str, int] = {}
+        self.replaced: frozenset[str] = frozenset()  # episodes that new readings in this job take the place of
         self._waiting: list[Outcome] = []
         self._ids: dict[str, KnownIds] = {}
         self._documents: set[str] = set()
@@ -172,7 +173,7 @@ class Committer:
         wanted += [duplicate.episode_id for outcome in outcomes for duplicate in outcome.duplicates]
         there = self._existing(table, "episode", datasets, wanted)
         sources = self._existing(table, "source", datasets, [str(outcome.source["fact"]) for outcome in outcomes])
-        columns = dataset_columns(self.objects, feature_digests(self.catalog, table, datasets))
+        columns = dataset_columns(self.objects, feature_digests(self.catalog, table, datasets, self.replaced))
         rejected_before = self._rejects_of(table, datasets, {str(outcome.source["source_uri"]) for outcome in outcomes})
         decision = _Decision(Change([]), Tally(), {})
         inserts: dict[tuple[str, str], Row] = {}
@@ -243,14 +244,14 @@ class Committer:
             ids.append(str(row["episode_id"]))
             old = there.get(key)
             if old is not None and old["source_uri"] == uri and old["reading"] != row["reading"]:
-                updates[key] = row | {"splits": _union(old["splits"], row["splits"])}
+                kept = {"duplicate_across_splits"} & set(old["flags"] or ())  # what is known of the splits does not change with the reading
+                updates[key] = row | {"splits": _union(old["splits"], row["splits"]), "flags": sorted({*(row["flags"] or ()), *kept})}
             elif old is not None or key in inserts:
                 self._duplicate(key, row["splits"] or (), uri, decision, there, inserts, updates)
                 continue
             else:
                 inserts[key] = dict(row)
-            for name, column in new_columns.items():
-                columns.setdefault(name, column)
+            add_columns(columns, new_columns)
             tally.landed += 1
             tally.steps += int(row["steps"])
             tally.bytes += int(row["bytes"])

@@ -12,6 +12,7 @@ from dataengine.core.objects import Objects
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog
+from dataengine.store.landing import add_columns
 from dataengine.store.refs import read_json
 
 
@@ -22,15 +23,18 @@ def dataset_columns(objects: Objects, digests: Mapping[str, Iterable[str]]) -> d
         columns = found.setdefault(dataset, {})
         for name in sorted(names):
             key = layout.features_key(dataset, name)
-            for column_name, column in features_columns(read_json(objects, key), key).items():
-                columns.setdefault(column_name, column)
+            add_columns(columns, features_columns(read_json(objects, key), key))
     return found
 
 
-def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]) -> dict[str, set[str]]:
-    """Return the digests of the feature documents that the episodes of each dataset name."""
+def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str], without: Iterable[str] = ()) -> dict[str, set[str]]:
+    """Return the digests of the feature documents that the episodes of each dataset name.
+
+    Episodes in `without` do not count: a new reading, which may lay a column out otherwise, is about to take their place.
+    """
     names = sorted(set(datasets))
-    frame = catalog.scan(table=table).filter((pl.col("kind") == "episode") & pl.col("dataset").is_in(names)).select("dataset", "features").unique().collect()
+    counted = (pl.col("kind") == "episode") & pl.col("dataset").is_in(names) & ~pl.col("fact").is_in(sorted(set(without)))
+    frame = catalog.scan(table=table).filter(counted).select("dataset", "features").unique().collect()
     found: dict[str, set[str]] = {name: set() for name in names}
     for dataset, digest in frame.iter_rows():
         found[dataset].add(digest)

@@ -16,13 +16,14 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.digest import new_digest
 from dataengine.core.errors import BadRecording
-from dataengine.core.pictures import PictureHeaders
+from dataengine.core.pictures import PictureHeader, PictureHeaders
 from dataengine.core.stream import Buffer, Items
 from dataengine.store.arrays import ArrayWriter, BytesWriter, FileLog, write_group
 
 NO_TIME = np.iinfo(np.int64).min
 PICTURES = ("jpeg", "png")
 KEPT_FOR_STEPS_BYTES = 256 << 20
+COPIED_BYTES = 16 << 10
 STEP_ROW_BYTES = 16 << 10
 GROUP_BYTES = 4 << 20
 
@@ -86,17 +87,19 @@ class NumericLane:
         self.dtype, self.row_shape = dtype, row_shape
         self.values = ArrayWriter(folder / "values", f"{name}/values", dtype, row_shape)
         self.clocks = ClockArrays(folder, name)
+        self._layout = f"{dtype.name}{list(row_shape)}".encode()
+        # Parquet has no complex numbers: they stay native.
+        self._fits_steps = dtype.kind != "c" and int(np.prod(row_shape, dtype=np.int64)) * dtype.itemsize <= STEP_ROW_BYTES
         self.begin()
 
     def begin(self) -> None:
         """Start an episode."""
         self._start = self.values.mark()
         self._digest = new_digest()
-        self._digest.update(f"{self.dtype.name}{list(self.row_shape)}".encode())
+        self._digest.update(self._layout)
         self.parts: list[Array] = []
         self._part_bytes = 0
-        # Parquet has no complex numbers: they stay native.
-        self.steppable = self.dtype.kind != "c" and int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize <= STEP_ROW_BYTES
+        self.steppable = self._fits_steps
 
     def add(self, values: Array) -> None:
         """Add rows of the running episode."""
@@ -111,8 +114,8 @@ class NumericLane:
                 check="layout_changes",
             )
         values = np.ascontiguousarray(values)
-        if values.nbytes:
-            self._digest.update(values.reshape(-1).view(np.uint8).data)
+        if values.nbytes:  # a view of a small array costs more than its copy
+            self._digest.update(values.tobytes() if values.nbytes <= COPIED_BYTES else values.reshape(-1).view(np.uint8).data)
         self.values.append(values)
         if self.steppable:
             self._part_bytes += values.nbytes
@@ -182,7 +185,7 @@ class ItemsLane:
         self._digest = new_digest()
         self._lengths: list[int] = []
         self._codes: list[int] = []
-        self._sizes: list[tuple[int, int, int, int]] = []
+        self._found: list[PictureHeader | None] = []
         self._prints: list[bytes] = []
         self._episode_pictures = False
 
@@ -198,11 +201,6 @@ class ItemsLane:
             self.encodings.append(encoding)
         return self.encodings.index(encoding)
 
-    def _facts(self, data: Buffer) -> tuple[int, int, int, int]:
-        """Return (height, width, channels, complete) as the header has them, zeros where there is none."""
-        header = self._header(data) if len(data) else None
-        return (header.height, header.width, header.channels, int(header.complete)) if header is not None else (0, 0, 0, 0)
-
     def add(self, items: Items) -> None:
         """Add items of the running episode."""
         one = items.encodings if isinstance(items.encodings, str) else None
@@ -210,13 +208,13 @@ class ItemsLane:
         pictures = one in PICTURES if one is not None else any(encoding in PICTURES for encoding in items.encodings)
         if pictures and not self._episode_pictures:
             self._episode_pictures = True
-            self._sizes = [(0, 0, 0, 0)] * len(self._lengths)
+            self._found = [None] * len(self._lengths)
             self._prints = [b""] * len(self._lengths)
-        self._lengths.extend(map(len, items.data))
-        self._codes.extend([code] * len(items) if one is not None else map(self._code, items.encodings))
+        self._lengths += map(len, items.data)
+        self._codes += [code] * len(items) if one is not None else map(self._code, items.encodings)
         if self._episode_pictures:
-            self._sizes.extend(map(self._facts, items.data))
-            self._prints.extend(len(data).to_bytes(4, "little") + bytes(data[-24:]) for data in items.data)
+            self._found += [self._header(data) if len(data) else None for data in items.data]
+            self._prints += [len(data).to_bytes(4, "little") + bytes(data[-24:]) for data in items.data]
         for group in _groups(items.data):
             self._digest.update(group)
             self.data.append(group)
@@ -224,10 +222,12 @@ class ItemsLane:
     def end(self) -> LaneEpisode:
         """Say what the episode is."""
         rows = len(self._lengths)
-        lengths = np.array(self._lengths, dtype=np.int64)
-        self._digest.update(lengths.tobytes())
-        self._table = np.array(self._sizes if self._episode_pictures else [(0, 0, 0, 0)] * rows, dtype=np.int32).reshape(-1, 4)
-        facts = PictureFacts(self._table[:, :3], self._table[:, 3].astype(bool), lengths == 0, self._prints) if self._episode_pictures else None
+        self._sizes = np.array(self._lengths, dtype=np.int64)
+        self._digest.update(self._sizes.tobytes())
+        facts = None
+        if self._episode_pictures:
+            self._table = _header_table(self._found)
+            facts = PictureFacts(self._table[:, :3], self._table[:, 3].astype(bool), self._sizes == 0, self._prints)
         names = {self.encodings[code] for code in set(self._codes)}
         index = {
             "kind": "items",
@@ -241,15 +241,16 @@ class ItemsLane:
 
     def keep(self, clocks: Mapping[str, Array]) -> None:
         """Keep the episode, with the time arrays of its rows by name."""
-        self.offsets.append(self._data_start + np.cumsum(np.array(self._lengths, dtype=np.int64)))
-        self.encoding.append(np.array(self._codes, dtype=np.uint8))
+        self.offsets.append(self._data_start + np.cumsum(self._sizes))
+        self.encoding.append(np.frombuffer(bytes(self._codes), dtype=np.uint8))
         if self._episode_pictures and not self._pictures:
             self._pictures = True
             for writer in self.headers.values():
                 writer.append(np.zeros(self.total, dtype=writer.dtype))
         if self._pictures:
+            table = self._table if self._episode_pictures else np.zeros((self.rows, 4), dtype=np.int32)
             for column, writer in enumerate(self.headers.values()):
-                writer.append(self._table[:, column].astype(writer.dtype))
+                writer.append(table[:, column])
         self.clocks.add(self.rows, clocks)
         self.total += self.rows
 
@@ -267,6 +268,18 @@ class ItemsLane:
                 writer.close(log)
         self.clocks.close(log)
         write_group(self.folder, self.name, {"stream": self.stream, "form": "items", "encodings": self.encodings}, log)
+
+
+def _header_table(found: Sequence[PictureHeader | None]) -> Array:
+    """Return (N, 4) int32 heights, widths, channels and whether the end is there, zeros where no header was found."""
+    table = np.zeros((len(found), 4), dtype=np.int32)
+    if found and found[0] is not None and found.count(found[0]) == len(found):  # as nearly always
+        table[:] = found[0][1:]
+        return table
+    for row, header in enumerate(found):
+        if header is not None:
+            table[row] = header[1:]
+    return table
 
 
 def _groups(data: Sequence[Buffer]) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from dataengine.core.objects import Objects
 from dataengine.core.protocols import Opener
 from dataengine.store import layout
 from dataengine.store.damage import naming_damage
+from dataengine.store.parquet import table_of
 from dataengine.store.removed import purged_media
 
 COPY_BYTES = 4 << 20
@@ -115,11 +116,9 @@ def read_index(objects: Objects, media: str, track: int) -> tuple[dict[str, Arra
     """Return the frame index of one track of a video file: its columns, and its facts; raise CorruptStore where there is none."""
     import json
 
-    import pyarrow.parquet as pq
-
     key = layout.media_index_key(media)
     with naming_damage(objects, key, f"the frames of track {track}"):
-        table = pq.read_table(io.BytesIO(objects.get(key)), page_checksum_verification=True)
+        table = table_of(objects.get(key), checksums=True)
         facts = json.loads((table.schema.metadata or {})[b"dataengine"])[str(track)]
         kept = table.filter(np.asarray(table["track"]) == track)
         return {name: kept[name].to_numpy(zero_copy_only=False) for name in kept.column_names if name not in ("track", "frame")}, dict(facts)

@@ -141,9 +141,9 @@ def latest_version(objects: Objects) -> Version | None:
     return read_version(objects, numbers[-1]) if numbers else None
 
 
-def put_version(objects: Objects, version: Version, checksums: Mapping[str, str]) -> Version:
+def put_version(objects: Objects, version: Version, checksums: Mapping[str, str] | None = None) -> Version:
     """Write a version under its number, with the checksums of the catalog's files that it brings; raise AlreadyThere where another writer took it."""
-    document = version.as_dict() | {"created_ns": time.time_ns(), "created_by": who(), "checksums": dict(checksums)}
+    document = version.as_dict() | {"created_ns": time.time_ns(), "created_by": who(), "checksums": dict(checksums or {})}
     objects.put_if_absent(layout.version_key(version.number), json.dumps(document, indent=1).encode())
     return Version.from_dict(document)
 

@@ -9,8 +9,9 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ class RunningEpisode:
     problems: tuple[Problem, ...] = ()
 
 
+@lru_cache(maxsize=1024)
+def _array_form(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> str | None:
+    """Return what arrays of a type and shape are called, None where they hold no numbers; asked for each stream of each episode."""
+    return f"{dtype.newbyteorder('=').str[1:]}{list(row_shape)}" if dtype.name in NUMBERS else None
+
+
 @dataclass
 class _Clocks:
     parts: dict[str, list[Array]] = field(default_factory=dict)
@@ -93,6 +100,16 @@ class _Clocks:
 
     def whole(self) -> dict[str, Array]:
         return {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in self.parts.items()}
+
+
+def _index_bytes(rows: Sequence[tuple[str, int, str, str, Mapping[str, Any]]]) -> bytes:
+    """Return a shard's index.parquet: of each stream its episode's id and ordinal, name and digest, and what its lane says of it."""
+    schema = index_schema()
+    known = dict(zip(("episode_id", "ordinal", "stream", "digest"), zip(*rows, strict=True), strict=False))
+    columns = {name: known[name] if name in known else [row[-1].get(name) for row in rows] for name in schema.names}
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pydict(columns, schema=schema), sink, compression="zstd")
+    return sink.getvalue()
 
 
 class ShardWriter:
@@ -112,7 +129,7 @@ class ShardWriter:
         self._clocks: dict[str, _Clocks] = {}
         self._running: RunningEpisode | None = None
         self._stored: dict[str, dict[str, Array]] = {}
-        self._index: list[dict[str, Any]] = []
+        self._index: list[tuple[str, int, str, str, Mapping[str, Any]]] = []
         self._steps: list[tuple[str, Trajectory]] = []
         self.episodes = 0
         self.payload_bytes = 0
@@ -135,7 +152,8 @@ class ShardWriter:
             self._clocks[rows.stream] = _Clocks()
             if len(self._open) > MAX_STREAMS:
                 raise BadRecording("recording", f"at most {MAX_STREAMS} streams", "more", check="too_many_streams")
-        self._clocks[rows.stream].add(rows.clocks)
+        if rows.clocks:
+            self._clocks[rows.stream].add(rows.clocks)
         values = rows.values
         if isinstance(values, np.ndarray) and isinstance(lane, NumericLane):
             lane.add(values)
@@ -156,9 +174,9 @@ class ShardWriter:
         """Return the lane for a stream whose rows have this form, making it when it is new in this shard."""
         values = rows.values
         if isinstance(values, np.ndarray):
-            if values.dtype.name not in NUMBERS:
+            form = _array_form(values.dtype, values.shape[1:])
+            if form is None:
                 raise BadRecording(f"stream {rows.stream!r}", "numbers", f"values of dtype {values.dtype}", check="not_numeric")
-            form = f"{values.dtype.newbyteorder('=').str[1:]}{list(values.shape[1:])}"
         elif isinstance(values, Frames):
             form = f"frames{list(values.pixels.shape[1:])}{values.pixels.dtype.name}{values.exact}"
         else:
@@ -244,7 +262,7 @@ class ShardWriter:
         assert self._running is not None
         ordinal = self.episodes
         for name, ended in self._running.streams.items():
-            self._index.append({"episode_id": episode_id, "ordinal": ordinal, "stream": name, "digest": ended.digest, **ended.index})
+            self._index.append((episode_id, ordinal, name, ended.digest, ended.index))
         self._steps.append((episode_id, trajectory))
         for name, lane in self._open.items():
             lane.keep(self._stored[name])
@@ -279,10 +297,7 @@ class ShardWriter:
             lane.close(self.log)
         self.kept.write_indexes()
         write_group(self.arrays, layout.ARRAYS, {"shard": self.place.shard}, self.log)
-        schema = index_schema()
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pydict({name: [row.get(name) for row in self._index] for name in schema.names}, schema=schema), sink, compression="zstd")
-        self.log.write(folder / layout.INDEX, sink.getvalue(), layout.INDEX)
+        self.log.write(folder / layout.INDEX, _index_bytes(self._index), layout.INDEX)
         write_steps(self.place.steps, self._steps)
         steps_size, steps_crc = file_crc32c(self.place.steps)
         document = {

@@ -102,11 +102,17 @@ def _schema(layouts: Mapping[_Layout, Trajectory]) -> pa.Schema:
     """Return the schema of a file that holds trajectories of these layouts, given one of each."""
     schema = pa.schema([("episode_id", pa.string()), ("step", pa.int64()), ("t_ns", pa.int64())])
     shapes: dict[str, list[int]] = {}
-    tables = [_table(layout, [("", trajectory)]) for layout, trajectory in layouts.items()]
-    if tables:
-        schema = pa.unify_schemas([table.schema for table in tables])
+    schemas = [_table(layout, [("", trajectory)]).schema for layout, trajectory in layouts.items()]
     for layout in layouts:
         shapes.update(layout.shapes())
+    for name in shapes:
+        # Episodes that differ in the size of a row: lists, of one size within each episode.
+        types = {each.field(name).type for each in schemas if name in each.names}
+        if len(types) > 1 and all(pa.types.is_fixed_size_list(each) for each in types):
+            flexible = pa.field(name, pa.list_(next(iter(types)).value_type))
+            schemas = [each.set(each.get_field_index(name), flexible) if name in each.names else each for each in schemas]
+    if schemas:
+        schema = pa.unify_schemas(schemas)
     return schema.with_metadata({"shapes": json.dumps(shapes)})
 
 
@@ -200,9 +206,13 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
 def _numbers(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
     """Return an Arrow column as numbers, zeros where it is null."""
     rows = len(column)
-    if pa.types.is_fixed_size_list(column.type):
-        values = np.zeros((rows, column.type.list_size), dtype=column.type.value_type.to_pandas_dtype())
-        values[present] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-        return values.reshape(rows, *shape) if shape else values
+    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
+        there = column.drop_null()
+        flat = there.flatten()
+        # A file whose episodes differ in the size of a row has lists; within one episode all rows are of one size.
+        width = len(there[0]) if len(there) else int(getattr(column.type, "list_size", 0))
+        values = np.zeros((rows, width), dtype=column.type.value_type.to_pandas_dtype())
+        values[present] = flat.to_numpy(zero_copy_only=False).reshape(len(there), width)
+        return values.reshape(rows, *shape) if shape and int(np.prod(shape)) == width else values
     zero = False if pa.types.is_boolean(column.type) else 0
     return np.asarray(column.fill_null(zero).to_numpy(zero_copy_only=False)) if column.null_count else np.asarray(column.to_numpy(zero_copy_only=False))

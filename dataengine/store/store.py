@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import time
 import uuid
@@ -11,8 +10,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 import dataengine.version
 from dataengine.core.arrays import Array
@@ -27,6 +26,7 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.naming import visible
+from dataengine.store.parquet import table_of
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
 from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
 from dataengine.store.steps import read_steps
@@ -133,8 +133,8 @@ class Store:
         """Return where each stream of an episode lies: rows of its shard's index."""
         key = f"{layout.shard_prefix(row['dataset'], row['shard'])}/{layout.INDEX}"
         with naming_damage(self.objects, key, "a shard index"):
-            table = pq.read_table(io.BytesIO(self.objects.get(key)), filters=[("ordinal", "=", row["ordinal"])])
-            return list(table.select(index_schema().names).to_pylist())
+            table = table_of(self.objects.get(key)).select(index_schema().names)
+            return list(table.filter(np.asarray(table["ordinal"]) == row["ordinal"]).to_pylist())
 
     @cached_property
     def _purged(self) -> dict[str, dict[str, Any]]:

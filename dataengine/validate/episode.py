@@ -16,10 +16,12 @@ from dataengine.core.column import Column
 from dataengine.core.episode import EpisodeInfo
 from dataengine.core.problem import Problem
 from dataengine.validate.clocks import ClockFacts, clock_facts, clock_jitter, clock_not_monotonic, duplicate_times, time_gaps
+from dataengine.validate.first_look import first_look
 from dataengine.validate.limits import CheckLimits
-from dataengine.validate.numbers import SIGNALS, SignalFacts, frozen_signal, gripper_chatter, jump, not_finite, saturated, signal_facts
+from dataengine.validate.numbers import SIGNALS, SignalFacts, frozen_signal, gripper_chatter, jump, not_finite, saturated
 from dataengine.validate.pictures import (
     PictureFacts,
+    are_plain,
     constant_image,
     damaged_frames,
     frozen_frames,
@@ -63,15 +65,14 @@ def too_short(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: Chec
     return [Problem("too_short", f"the episode: should have at least {limits.min_rows} rows, found {found}", "", "warning", f"{limits.min_rows} rows", found)]
 
 
-def idle_episode(info: EpisodeInfo, signals: Mapping[str, SignalFacts], columns: Mapping[str, Column], limits: CheckLimits) -> list[Problem]:
-    """Find an episode in which no measured state moves."""
-    states = [signal for name, signal in signals.items() if columns[name].meaning == "state"]
-    if not states or max(len(signal.rows) for signal in states) < limits.signal_rows:
+def idle_episode(info: EpisodeInfo, moved: Mapping[str, float], rows: Mapping[str, int], limits: CheckLimits) -> list[Problem]:
+    """Find an episode in which no measured state moves; `moved` has the largest range of each state, `rows` its rows."""
+    if not moved or max(rows[name] for name in moved) < limits.signal_rows:
         return []
-    moved = max(float((signal.high - signal.low).max()) for signal in states)
-    if not moved < limits.idle_range:
+    most = max(moved.values())
+    if not most < limits.idle_range:
         return []
-    found = f"a movement of {moved:.3g} at most"
+    found = f"a movement of {most:.3g} at most"
     return [
         Problem("idle_episode", f"the episode: its state should move, found {found}", "", "warning", "a state that moves", found, "leave it out of training")
     ]
@@ -152,27 +153,38 @@ def examine(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckL
             if samples and clock.median_s > 0:
                 note("jitter_share", (clock.p90_s - clock.p10_s) / clock.median_s)
             for check_clock in CLOCK_CHECKS.values():
-                found = check_clock(where, clock, limits)
-                problems += found if samples else [replace(problem, severity="info") for problem in found]
-    signals: dict[str, SignalFacts] = {}
+                faults = check_clock(where, clock, limits)
+                problems += faults if samples else [replace(problem, severity="info") for problem in faults]
+    looks = first_look(
+        {name: (stream.column, stream.numbers) for name, stream in streams.items() if stream.numbers is not None and len(stream.numbers)}, limits
+    )
+    moved: dict[str, float] = {}
     for name, stream in streams.items():
-        if stream.numbers is not None and len(stream.numbers):
-            found = [problem for check_values in VALUE_CHECKS.values() for problem in check_values(stream.column, stream.numbers, limits)]
+        look = looks.get(name)
+        if look is not None and stream.numbers is not None:
+            found: list[Problem] = []
+            if not look.finite:
+                found = [problem for check_values in VALUE_CHECKS.values() for problem in check_values(stream.column, stream.numbers, limits)]
             note("not_finite", float(bool(found)))
-            signal = signal_facts(stream.column, stream.numbers)
-            if signal is not None:
-                signals[name] = signal
-                if stream.column.meaning == "state":
-                    note("moved", float((signal.high - signal.low).max()))
-                for check_signal in SIGNAL_CHECKS.values():
-                    found += check_signal(stream.column, signal, limits)
+            if look.moved is not None and stream.column.meaning == "state":
+                moved[name] = look.moved
+                note("moved", look.moved)
+            if look.signal is not None:
+                found += [
+                    problem
+                    for check, check_signal in SIGNAL_CHECKS.items()
+                    if check in look.suspects
+                    for problem in check_signal(stream.column, look.signal, limits)
+                ]
             problems += found
-        if stream.pictures is not None and stream.rows:
+        if stream.pictures is not None and stream.rows and are_plain(stream.pictures):
+            note("repeated_frames_share", 0.0)
+        elif stream.pictures is not None and stream.rows:
             note("repeated_frames_share", np.count_nonzero(repeats(stream.pictures)) / stream.rows)
             for check_pictures in PICTURE_CHECKS.values():
                 problems += check_pictures(name, stream.pictures, limits)
     problems += too_short(info, streams, limits)
-    problems += idle_episode(info, signals, {name: streams[name].column for name in signals}, limits)
+    problems += idle_episode(info, moved, {name: streams[name].rows for name in moved}, limits)
     return Findings(tuple(problems), figures, tuple(sorted({problem.check for problem in problems if problem.severity != "info"})))
 
 

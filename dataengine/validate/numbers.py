@@ -32,21 +32,41 @@ class SignalFacts:
     high: Array
     switches: Array
 
+    def part(self, start: int, stop: int) -> SignalFacts:
+        """Return the facts of some of the dimensions."""
+        return SignalFacts(self.rows[:, start:stop], self.low[start:stop], self.high[start:stop], self.switches[start:stop])
 
-def signal_facts(column: Column, values: Array) -> SignalFacts | None:
-    """Measure a signal, None for columns that are none (embeddings, rewards, flags, anything whose meaning is not known)."""
-    if column.meaning not in SIGNALS or values.dtype.kind not in "fiu" or not len(values) or values[0].size > MAX_SIGNAL_DIMS or not values[0].size:
-        return None
-    rows = values.reshape(len(values), -1).astype(np.float64)
-    if np.isfinite(rows.sum()):
+
+def is_signal(column: Column, values: Array) -> bool:
+    """Return whether a column is a state or an action, in numbers; embeddings, rewards, flags and what has no known meaning are none."""
+    return column.meaning in SIGNALS and values.dtype.kind in "fiu" and len(values) > 0 and 0 < values[0].size <= MAX_SIGNAL_DIMS
+
+
+def all_finite(rows: Array) -> bool:
+    """Return whether all values are finite; now and then False where they are, since their sum is not."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(rows.sum()))
+
+
+def facts_of(rows: Array, finite: bool) -> SignalFacts:
+    """Measure (N, D) float64 rows, of which `finite` says whether all are known to be finite."""
+    if finite:
         low, high = rows.min(axis=0), rows.max(axis=0)
     else:
-        finite = np.isfinite(rows)
-        low, high = np.where(finite, rows, np.inf).min(axis=0), np.where(finite, rows, -np.inf).max(axis=0)
+        known = np.isfinite(rows)
+        low, high = np.where(known, rows, np.inf).min(axis=0), np.where(known, rows, -np.inf).max(axis=0)
     with np.errstate(invalid="ignore", over="ignore"):
         margin = 0.05 * (high - low)
-        near_an_end = np.count_nonzero((rows <= low + margin) | (rows >= high - margin), axis=0)
+        near_an_end = ((rows <= low + margin) | (rows >= high - margin)).sum(axis=0)
     return SignalFacts(rows, low, high, near_an_end > 0.8 * len(rows))
+
+
+def signal_facts(column: Column, values: Array) -> SignalFacts | None:
+    """Measure a signal, None for columns that are none."""
+    if not is_signal(column, values):
+        return None
+    rows = values.reshape(len(values), -1).astype(np.float64)
+    return facts_of(rows, all_finite(rows))
 
 
 def _dimension(column: Column, dimension: int) -> str:
@@ -81,16 +101,20 @@ def frozen_signal(column: Column, signal: SignalFacts, limits: CheckLimits) -> l
     return [Problem("frozen_signal", message, column.name, "warning", "a state that changes", found, "check that the sensor was connected")]
 
 
+def stuck(signal: SignalFacts, extremes: Array, limits: CheckLimits) -> tuple[Array, Array]:
+    """Return, for each dimension, the share of rows at its extreme, and whether that is more than a signal does by itself."""
+    share = (signal.rows == extremes).sum(axis=0) / len(signal.rows)
+    return share, (share > limits.saturated_share) & (signal.high > signal.low) & ~signal.switches & (extremes != 0)
+
+
 def saturated(column: Column, signal: SignalFacts, limits: CheckLimits) -> list[Problem]:
     """Find dimensions that stay at their extreme: a command or a sensor that was clipped."""
-    rows = signal.rows
-    if len(rows) < limits.signal_rows:
+    if len(signal.rows) < limits.signal_rows:
         return []
-    varies = (signal.high > signal.low) & ~signal.switches
     problems = []
     for extremes in (signal.low, signal.high):
-        share = np.count_nonzero(rows == extremes, axis=0) / len(rows)
-        for dimension in np.flatnonzero((share > limits.saturated_share) & varies & (extremes != 0)).tolist():
+        share, clipped = stuck(signal, extremes, limits)
+        for dimension in np.flatnonzero(clipped).tolist():
             found = f"{share[dimension]:.0%} of the rows at {extremes[dimension]:.6g} exactly"
             message = f"{_dimension(column, dimension)}: values should not stand at their limit, found {found}"
             problems.append(Problem("saturated", message, column.name, "info", "values inside their range", found))
@@ -104,26 +128,26 @@ def is_position(column: Column) -> bool:
     return column.unit in POSITION_UNITS or column.name.lower().endswith(POSITION_NAMES)
 
 
+def leaps(signal: SignalFacts, limits: CheckLimits) -> tuple[Array, Array, Array]:
+    """Return (N-1, D) the sizes of steps and which of them are out of all proportion, and (D,) the size of a usual large step."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = np.abs(signal.rows[1:] - signal.rows[:-1])
+        steps[~np.isfinite(steps)] = 0.0
+        steps[np.abs(steps - _TURN_RAD) < 0.3] = 0.0
+        rank = len(steps) - 4 - len(steps) // 50
+        usual = np.partition(steps, rank, axis=0)[rank]
+        bound = np.maximum(np.maximum(limits.jump_factor * usual, limits.jump_floor), limits.jump_range_share * (signal.high - signal.low))
+        return steps, (steps > bound) & (usual > 0) & ~signal.switches, usual
+
+
 def jump(column: Column, signal: SignalFacts, limits: CheckLimits) -> list[Problem]:
     """Find single steps of a measured position that are out of all proportion to its other steps.
 
     Whole turns of an angle are none, and of other states nothing is said: velocities and forces do leap at a contact.
     """
-    rows = signal.rows
-    if column.meaning != "state" or len(rows) < limits.signal_rows or not is_position(column):
+    if column.meaning != "state" or len(signal.rows) < limits.signal_rows or not is_position(column):
         return []
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps = np.abs(np.diff(rows, axis=0))
-        steps[~np.isfinite(steps)] = 0.0
-        steps[np.abs(steps - _TURN_RAD) < 0.3] = 0.0
-        rank = len(steps) - 4 - len(steps) // 50
-        usual = np.partition(steps, rank, axis=0)[rank]
-        wild = (
-            (steps > np.maximum(limits.jump_factor * usual, limits.jump_floor))
-            & (steps > limits.jump_range_share * (signal.high - signal.low))
-            & (usual > 0)
-            & ~signal.switches
-        )
+    steps, wild, usual = leaps(signal, limits)
     problems = []
     for dimension in np.flatnonzero(wild.any(axis=0)).tolist():
         row = int(np.argmax(wild[:, dimension]))
@@ -134,7 +158,8 @@ def jump(column: Column, signal: SignalFacts, limits: CheckLimits) -> list[Probl
     return problems
 
 
-def _gripper_dimensions(column: Column) -> list[int]:
+def gripper_dimensions(column: Column) -> list[int]:
+    """Return which dimensions of a column are grippers: as its action space says, else by their names."""
     if column.action_space is not None and column.action_space.gripper is not None:
         return [column.action_space.gripper.dimension]
     if column.dims is not None:
@@ -145,7 +170,7 @@ def _gripper_dimensions(column: Column) -> list[int]:
 def gripper_chatter(column: Column, signal: SignalFacts, limits: CheckLimits) -> list[Problem]:
     """Find a gripper that opens and closes again within a few rows, over and over."""
     problems = []
-    for dimension in _gripper_dimensions(column):
+    for dimension in gripper_dimensions(column):
         if dimension >= signal.rows.shape[1] or not signal.switches[dimension]:
             continue
         values = signal.rows[:, dimension]

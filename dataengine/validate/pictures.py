@@ -91,6 +91,13 @@ def _longest_run(repeated: Array) -> int:
     return int(np.diff(np.append(starts, len(repeated))).max()) if len(starts) else 0
 
 
+def are_plain(pictures: PictureFacts) -> bool:
+    """Return whether no check can find anything: all there, whole, of one size, and no two of them alike."""
+    if len(set(pictures.digests)) < len(pictures.digests) or not len(pictures.size):
+        return False
+    return bool((pictures.size == pictures.size[0]).all() and pictures.complete.all() and not pictures.empty.any())
+
+
 def missing_frames(where: str, pictures: PictureFacts, limits: CheckLimits) -> list[Problem]:
     """Find rows without a picture."""
     absent = np.flatnonzero(pictures.empty)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from dataengine.core.errors import StoreError
 from dataengine.core.objects import Objects
 from dataengine.schema.arrow import catalog_schema
+from dataengine.store.parquet import table_of
 from dataengine.store.removed import PURGED
 from dataengine.versions.table_files import DataFile
 
@@ -30,7 +31,7 @@ EMPTIED: dict[str, dict[str, Any]] = {
 def emptied(objects: Objects, file: DataFile, episode_ids: Collection[str]) -> bytes | None:
     """Return a data file with the rows of episodes emptied, None where there is nothing to do; always the same bytes."""
     data = objects.get(file.key)
-    table = pq.read_table(io.BytesIO(data), partitioning=None)
+    table = table_of(data)
     schema = pa.schema([catalog_schema().field(name) for name in table.column_names])
     table = pa.table([table[name].cast(schema.field(name).type) for name in table.column_names], schema=schema)
     hit = pc.is_in(table["episode_id"], value_set=pa.array(sorted(episode_ids), pa.string()))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import google_crc32c
 import polars as pl
-import pyarrow.parquet as pq
 
 from dataengine.core.problem import Problem
 from dataengine.schema.tables import catalog_columns, table
+from dataengine.store.parquet import table_of
 from dataengine.store.store import Store
 from dataengine.versions.checksums import known_checksums
 from dataengine.versions.finding import UNREADABLE, finding, unreadable
@@ -62,7 +61,7 @@ def check_data_files(store: Store, deep: bool) -> list[Problem]:
             crc = f"{google_crc32c.value(data):08x}"
             if checksums.get(file.key, crc) != crc:
                 problems.append(finding("wrong_checksum", where, f"crc32c {checksums[file.key]}", crc))
-            pq.read_table(io.BytesIO(data), partitioning=None).validate(full=True)
+            table_of(data).validate(full=True)
         except UNREADABLE as error:
             problems.append(unreadable(where, "a data file of the catalog", error))
     return problems

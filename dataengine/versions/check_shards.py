@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from dataengine.core.objects import Objects
 from dataengine.core.problem import Problem
 from dataengine.store import layout
 from dataengine.store.catalog import Row
+from dataengine.store.parquet import table_of
 from dataengine.versions.check_documents import read_document
 from dataengine.versions.finding import SOURCE, UNREADABLE, finding, unreadable
 
@@ -91,7 +91,7 @@ def read_entries(shard: ShardRows) -> tuple[list[dict[str, Any]], list[Problem]]
     """Return the rows of the shard's index, and the episodes that are not where their rows say."""
     key = f"{shard.folder}/{layout.INDEX}"
     try:
-        entries: list[dict[str, Any]] = pq.read_table(io.BytesIO(shard.objects.get(key))).to_pylist()
+        entries: list[dict[str, Any]] = table_of(shard.objects.get(key)).to_pylist()
     except UNREADABLE as error:
         return [], [unreadable(shard.where(key), "the shard's index", error, SOURCE, shard.only)]
     places = {(entry["episode_id"], entry["ordinal"]) for entry in entries}

@@ -8,20 +8,19 @@ with the flag "purged", so that the recording is known and does not land again. 
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
-import pyarrow.parquet as pq
 
 from dataengine.core.digest import digest_json
 from dataengine.core.errors import EpisodeNotFound, StoreError
 from dataengine.core.objects import Objects
 from dataengine.store import layout
 from dataengine.store.naming import name_version
+from dataengine.store.parquet import table_of
 from dataengine.store.refs import Version, read_json
 from dataengine.store.removed import purged_episodes, put_removed
 from dataengine.versions.blank_catalog import EMPTIED, emptied
@@ -85,7 +84,7 @@ def plan_purge(objects: Objects, episode_ids: Sequence[str]) -> PurgePlan:
     held: list[HeldEpisode] = []
     users: dict[str, set[str]] = {}
     for folder, steps in _shards(objects):
-        table = pq.read_table(io.BytesIO(objects.get(f"{folder}/{layout.INDEX}")))
+        table = table_of(objects.get(f"{folder}/{layout.INDEX}"))
         rows = table.to_pylist() if any(episode_id in ids for episode_id in table["episode_id"].unique().to_pylist()) else []
         for episode_id in ids:
             entries = tuple(row for row in rows if row["episode_id"] == episode_id)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dataengine.core.errors import printable
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    print(printable(json.dumps(value, indent=1, ensure_ascii=False, default=str)))
 
 
 def note(message: str) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dataengine.core.errors import DataEngineError
 from pipelines.children import Died, Limits, in_kept_child, map_in_children, turn_to
 from tests.support.jobs import wait_for
 from tests.support.shared import REPOSITORY
-from tests.support.tasks import die_at, eat, fail, fail_awkwardly, leave_a_file, pause, square, square_or_die
+from tests.support.tasks import Unreadable, die_at, eat, fail, fail_awkwardly, leave_a_file, pause, square, square_or_die
 
 AMPLE = Limits(memory_bytes=2 << 30, seconds=60.0)
 
@@ -89,6 +90,24 @@ def test_a_kept_child_is_used_again_and_replaced_when_it_died() -> None:
     assert third[0] == 25
     assert third[1] != first[1]
     assert in_kept_child(pause, (30.0,), Limits(seconds=0.5)) == Died("took longer than 0.5 s", part=0, stopped=True)
+
+
+def test_processes_that_do_not_start_are_nobodys_fault_and_end_the_job() -> None:
+    """A broken installation must not make rejections of sound recordings."""
+    with pytest.raises(DataEngineError, match="ended before \\(the process that read it ended with exit code 9\\)"):
+        list(map_in_children(square, [Unreadable()], 1, AMPLE))  # type: ignore[list-item]
+    with pytest.raises(DataEngineError, match="begins its task"):
+        in_kept_child(square, Unreadable(), AMPLE)  # type: ignore[arg-type]
+
+
+def test_an_idle_process_that_is_killed_costs_nothing() -> None:
+    results = map_in_children(square, [1, 2, 3], 1, AMPLE)
+    number, first = next(results)
+    assert (number, not isinstance(first, Died)) == (0, True)
+    assert not isinstance(first, Died)
+    os.kill(first[1], signal.SIGKILL)
+    rest = dict(results)
+    assert [rest[number][0] for number in (1, 2)] == [4, 9]  # type: ignore[index]
 
 
 def test_temporary_files_go_with_their_process() -> None:

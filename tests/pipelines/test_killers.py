@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 import pipelines.ingest
 import tests.support.hostile
+from pipelines.commands.printing import print_json
 from pipelines.config import IngestConfig
 from pipelines.ingest import IngestJob, Report, run
 from pipelines.runtime import Runtime
@@ -90,6 +93,8 @@ def test_each_is_rejected_and_its_neighbours_land(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_same_under_ray(tmp_path: Path) -> None:
     runtime = Runtime(workers=2)
     try:
@@ -106,6 +111,16 @@ def test_neighbours_share_a_shard_though_one_of_them_died(tmp_path: Path) -> Non
     rows = episodes(tmp_path / "store")
     assert len({row["shard"] for row in rows}) == 1
     assert [Path(row["source_uri"]).stem for row in sorted(rows, key=lambda row: row["ordinal"])] == [f"f{index:02d}" for index in range(20) if index != 7]
+
+
+def test_names_that_are_no_text_are_rejected_and_reported_in_valid_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "in", a="land 1\nname\nland 2")
+    report = ingest(source, tmp_path / "store", Runtime(local=True, workers=1))
+    assert (report.landed, report.rejected) == (2, 1)
+    assert report.rejects[0]["check"] == "unreadable_name"
+    assert report.rejects[0]["source_key"] == "\\udcfe"
+    print_json(asdict(report))
+    assert json.loads(capsys.readouterr().out.encode("utf-8"))["rejected"] == 1
 
 
 @pytest.mark.slow

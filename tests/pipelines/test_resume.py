@@ -159,3 +159,28 @@ def test_a_known_rejection_is_said_again(towel: Path, tmp_path: Path) -> None:
     assert {key: second.rejects[0][key] for key in first.rejects[0]} == first.rejects[0]
     assert second.exit_code == 3
     assert second.read_bytes == 0
+
+
+def test_a_new_reading_may_lay_a_column_out_otherwise(tmp_path: Path) -> None:
+    """Joint positions of one MCAP land as they are; read anew with a configuration that renames a wider topic to them, they take their own place."""
+    from dataengine.samples.arm import ArmConfig, record
+    from dataengine.samples.mcap import McapOptions, write_mcap
+    from dataengine.store.store import open_store
+    from pipelines.config import IngestConfig
+    from pipelines.ingest import IngestJob, run
+    from pipelines.runtime import Runtime
+
+    source = tmp_path / "arm"
+    source.mkdir()
+    write_mcap(source / "one.mcap", [record(1, 0, ArmConfig(cameras=(), max_steps=20))], McapOptions())
+    store = str(tmp_path / "store")
+    streams = {"observation.state": "/joint_states:position"}
+    for wanted in (streams, {"observation.state": "/imu/data:linear_acceleration"}):
+        config = IngestConfig(readers={"mcap": {"streams": wanted}})
+        report = run(IngestJob((str(source),), store, config=config), Runtime(local=True, workers=1))
+        assert (report.landed, report.rejected) == (1, 0), report.rejects
+    assert open_store(f"{store}@1").episodes().collect().height == 1
+    (row,) = open_store(store).episodes().collect().iter_rows(named=True)
+    (before,) = open_store(f"{store}@1").episodes().collect().iter_rows(named=True)
+    assert row["reading"] != before["reading"]
+    assert open_store(f"{store}@1").columns(before)["observation.state"].shape != open_store(store).columns(row)["observation.state"].shape

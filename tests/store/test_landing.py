@@ -400,3 +400,31 @@ def test_a_nominal_clock_is_no_part_of_the_identity_and_a_measured_one_is(tmp_pa
 
     assert id_of(one("nominal", 100), tmp_path_factory) == id_of(one("nominal", 200), tmp_path_factory)
     assert id_of(one("measured", 100), tmp_path_factory) != id_of(one("measured", 200), tmp_path_factory)
+
+
+def test_infinities_of_both_signs_land_with_a_flag(objects):
+    values = np.array([[np.inf, 1.0], [-np.inf, np.nan], [0.0, 2.0]])
+    done = ingest(objects, [SourceItem("a", one_column(Column("action", dtype="float64", shape=(2,), meaning="action"), values))])
+    row = open_store(objects.url).row(done.ids[0])
+    assert "not_finite" in row["flags"]
+    np.testing.assert_array_equal(open_store(objects.url).read_trajectory(done.ids[0]).columns["action"], values)
+
+
+def test_a_size_that_no_trajectory_had_yet_is_settled_by_the_first_that_has(objects):
+    """`x` is native only in the first episode, so the second settles its size; the third contradicts that."""
+    made = [Column("x", dtype="float32", shape=(size,), steps=steps) for size, steps in ((2, False), (4, True), (6, True))]
+    events = [event for column in made for event in one_column(column, np.ones((5, column.shape[0]), np.float32), str(column.shape))]
+    done = ingest(objects, [SourceItem("a", events)])
+    assert [reject["found"] for reject in done.committer.tally.rejects] == ["x: shape [6] where the dataset has [4]"]
+    later = ingest(objects, [SourceItem("b", events[4:])])
+    assert (later.committer.tally.landed, later.committer.tally.rejected) == (0, 1)
+
+
+def test_rows_whose_size_is_said_to_vary_may_differ_between_episodes(objects):
+    column = Column("x", dtype="float32", shape=(None,))
+    events = [event for size in (2, 4, 6) for event in one_column(column, np.full((5, size), size, np.float32), str(size))]
+    done = ingest(objects, [SourceItem("a", events)])
+    store = open_store(objects.url)
+    for episode_id, size in zip(done.ids, (2, 4, 6), strict=True):
+        assert store.read_episode(episode_id).streams["x"].values.tolist() == [[size] * size] * 5
+        assert store.read_trajectory(episode_id).columns["x"].tolist() == [[size] * size] * 5

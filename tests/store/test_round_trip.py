@@ -254,3 +254,12 @@ def test_an_episode_in_memory_lands_and_reads_back(tmp_path):
     assert isinstance(live, Episode)
     other = ingest(new_store(tmp_path / "t"), [SourceItem("live", events_of(live))])
     assert other.ids == done.ids
+
+
+def test_rows_whose_size_differs_between_episodes_read_back_in_their_own(tmp_path):
+    made = [numeric(np.arange(6.0).reshape(3, 2)), numeric(np.arange(12.0).reshape(3, 4), [True, False, True]), numeric(np.arange(12.0).reshape(2, 2, 3))]
+    found = through(tmp_path, *made)
+    same(found[0].columns["x"], made[0].columns["x"])
+    assert found[1].valid["x"].tolist() == [True, False, True]
+    same(found[1].columns["x"][[0, 2]], made[1].columns["x"][[0, 2]])
+    same(found[2].columns["x"], made[2].columns["x"])

@@ -37,7 +37,8 @@ class Hostile:
         return Found(items, frozenset(file.path for file in files))
 
     def read(self, item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
-        """Do what the lines of the file say: `land N` is a recording; `die`, `die unless PATH` exists, `hang`, `eat`, `raise`."""
+        """Do what the lines of the file say: `land N` is a recording; `die`, `die unless PATH` exists, `hang`, `eat`, `raise`, `name` with half a
+        character in its names."""
         for number, line in enumerate(files.read_bytes(item.path).decode().splitlines()):
             what, _, rest = line.partition(" ")
             if what == "die":
@@ -56,6 +57,10 @@ class Hostile:
                     time.sleep(0.005)
             elif what == "raise":
                 raise ValueError("a slip of the reader")
+            if what == "name":
+                yield Rows("observation.\udcff", np.arange(3.0)[:, None], {})
+                yield EpisodeInfo("hostile", {"observation.\udcff": Column("observation.\udcff", shape=(1,), dtype="float64")}, "unknown", "\udcfe")
+                continue
             values = np.arange(3.0) + (float(rest) if what == "land" else 0.0)
             yield Rows("observation.state", values[:, None], {})
             yield EpisodeInfo("hostile", {"observation.state": Column("observation.state", shape=(1,), dtype="float64")}, "unknown", str(number))

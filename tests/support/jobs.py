@@ -82,8 +82,9 @@ class Called:
 
 
 def command(*words: object) -> list[str]:
-    """Return the words of a call of `dataengine` with this Python."""
-    return [sys.executable, "-W", "error", "-m", "pipelines.cli", *map(str, words)]
+    """Return the words of a call of `dataengine` with this Python; warnings are errors, but not on Ray, which gives some of its own."""
+    strict = ["-W", "error"] if "ingest" not in words or "--local" in words else []
+    return [sys.executable, *strict, "-m", "pipelines.cli", *map(str, words)]
 
 
 def dataengine(*words: object, environment: Mapping[str, str] | None = None, timeout_s: float = 120.0) -> Called:

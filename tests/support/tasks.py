@@ -81,6 +81,13 @@ def leave_a_file(kill: bool) -> str:
     return str(path)
 
 
+class Unreadable:
+    """A task that ends the process that takes it out of its envelope."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (9,)
+
+
 def write_when_done(task: tuple[str, float]) -> None:
     """Say which process this is, work for a while, then write a file."""
     path, seconds = task

@@ -1,0 +1,57 @@
+"""Versions of a store in an object store: everything that a local one can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataengine.core.errors import EpisodePurged, VersionNotFound
+from dataengine.core.objects import Objects, open_objects
+from dataengine.store.store import Store, create_store
+from dataengine.versions.check import check, faults
+from dataengine.versions.garbage import collect, plan_gc, unreferenced
+from dataengine.versions.history import diff
+from dataengine.versions.lineage import lineage
+from dataengine.versions.purge import purge
+from dataengine.versions.removal import plan_removal, remove, restore
+from tests.support.films import numbered, write_film
+from tests.support.s3_server import serving
+from tests.support.stores import Made, begin, die, land
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def objects() -> Iterator[Objects]:
+    with serving() as server:
+        server.client().create_bucket(Bucket="stores")
+        found = open_objects("s3://stores/team/robots", server.options())
+        create_store(found)
+        yield found
+
+
+def test_remove_restore_collect_and_purge(objects: Objects, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", numbered(8))
+    a, b, c = land(objects, [Made(1), Made(2, film=film, big=True), Made(3, raw=True)], source="/a")
+    remove(objects, plan_removal(Store(objects), f"episode_id = '{a}'"), "rm")
+    restore(objects, "1", "restore")
+    assert diff(Store(objects, "1"), Store(objects)).empty
+    lost = begin(objects, [Made(5)], source="/b", commit=False)
+    die(lost)
+    record = collect(objects, plan_gc(objects))
+    assert record["count"] > 0
+    collect(objects, plan_gc(objects, [2]))
+    with pytest.raises(VersionNotFound, match="was forgotten by"):
+        Store(objects, "2")
+    assert unreferenced(objects) == []
+    assert lineage(Store(objects), a).versions == (1, 3)
+    purge(objects, [b], "x", "purge")
+    with pytest.raises(EpisodePurged):
+        Store(objects, "1").read_episode(b)
+    assert not [meta.key for meta in objects.list("media")]
+    assert Store(objects).read_trajectory(c).steps == 8
+    for ref in ("1", "3", "4"):
+        assert faults(check(Store(objects, ref), deep=True)) == []
+    assert unreferenced(objects) == []
