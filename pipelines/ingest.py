@@ -16,7 +16,7 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.commit import Committer
 from dataengine.store.jobs import Heartbeat, new_job_id
-from dataengine.store.landing import Outcome, reject_row, source_row
+from dataengine.store.outcome import Outcome, reject_row, source_row
 from dataengine.store.refs import parse_address
 from dataengine.store.store import create_store
 from pipelines.children import Died, Limits

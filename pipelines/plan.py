@@ -16,7 +16,7 @@ from dataengine.schema.descriptions import DatasetDescription, describe
 from dataengine.sources.listing import list_source
 from dataengine.sources.registry import READERS, reader
 from dataengine.store.catalog import Catalog
-from dataengine.store.landing import Reading, source_uri
+from dataengine.store.outcome import Reading, source_uri
 from pipelines.config import IngestConfig
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,16 +17,16 @@ from dataengine.sources.listing import SourceOpener
 from dataengine.sources.registry import reader
 from dataengine.store.catalog import Catalog, KnownIds
 from dataengine.store.features import dataset_columns, feature_digests
-from dataengine.store.landing import Landing, LandingPolicy, Outcome
+from dataengine.store.landing import Landing, LandingPolicy
+from dataengine.store.outcome import Outcome
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.video_lane import VideoPolicy
 from pipelines.children import turn_to
 from pipelines.config import IngestConfig
+from pipelines.memory import keep_freed_memory, rare_collections
 from pipelines.plan import PlannedItem
 
-# glibc's <malloc.h>
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 256 << 20
+SHARD_UNITS = 2  # a shard holds so many units before it is full: one that is a little over its plan is still one shard, not a full and a tiny one
 
 
 @dataclass(frozen=True)
@@ -115,14 +114,6 @@ def timed(events: Iterator[Event], part: int) -> Iterator[Event]:
             turn_to(part)
 
 
-def keep_freed_memory() -> None:
-    """Tell glibc to keep up to 256 MiB of freed memory: records of a MiB each otherwise cost the kernel a page fault for every page, every time."""
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            library.mallopt(option, KEPT_BYTES)
-
-
 def ingest_unit(unit: Unit) -> UnitResult:
     """Read every item of the unit and write what lands into shards; nothing of it counts until it is committed."""
     keep_freed_memory()
@@ -131,7 +122,7 @@ def ingest_unit(unit: Unit) -> UnitResult:
     replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
     outcomes: list[Outcome] = []
     left = unit.limit
-    with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch, rare_collections():
 
         def open_shard() -> ShardWriter:
             place = ShardPlace(objects, unit.dataset, f"{unit.job}-{unit.number:05d}-{uuid.uuid4().hex[:8]}", unit.job, Path(scratch))
@@ -139,8 +130,8 @@ def ingest_unit(unit: Unit) -> UnitResult:
 
         landing = Landing(
             open_shard,
-            unit.config.units.bytes,
-            unit.config.units.recordings,
+            SHARD_UNITS * unit.config.units.bytes,
+            SHARD_UNITS * unit.config.units.recordings,
             _KnownExcept(known, replaced),
             columns,
             unit.items[0].description,

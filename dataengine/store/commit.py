@@ -18,9 +18,9 @@ from dataengine.core.problem import Problem
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds, Row
-from dataengine.store.features import dataset_columns, feature_digests
-from dataengine.store.landing import Outcome, Reading, add_columns, features_conflict, problem_of, reject_row
+from dataengine.store.features import add_columns, dataset_columns, feature_digests, features_conflict
 from dataengine.store.naming import name_version, open_jobs
+from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row
 from dataengine.store.refs import Version, latest_version
 
 COMPACT_ABOVE_FILES = 50

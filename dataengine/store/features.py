@@ -8,11 +8,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 from dataengine.core.column import Column
+from dataengine.core.errors import BadRecording
 from dataengine.core.objects import Objects
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog
-from dataengine.store.landing import add_columns
 from dataengine.store.refs import read_json
 
 
@@ -39,3 +39,36 @@ def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]
     for dataset, digest in frame.iter_rows():
         found[dataset].add(digest)
     return found
+
+
+def column_conflict(known: Column, new: Column) -> str | None:
+    """Return how a column differs from the one its dataset has, None where both may stand in one dataset."""
+    if known.kind != new.kind:
+        return f"kind {new.kind} where the dataset has {known.kind}"
+    if known.kind == "numeric" and known.dtype != new.dtype:
+        return f"dtype {new.dtype} where the dataset has {known.dtype}"
+    if known.kind == "numeric" and known.steps and new.steps and known.shape != new.shape:
+        return f"shape {list(new.shape)} where the dataset has {list(known.shape)}"
+    return None
+
+
+def add_columns(known: dict[str, Column], columns: Mapping[str, Column]) -> None:
+    """Add an episode's columns to those of its dataset; one that stands in trajectories says more than one of its name that does not."""
+    for name, column in columns.items():
+        if name not in known or (column.steps and not known[name].steps):
+            known[name] = column
+
+
+def features_conflict(dataset: str, known: Mapping[str, Column], columns: Mapping[str, Column], key: str) -> BadRecording | None:
+    """Return the rejection of an episode whose features contradict its dataset's, None where they go together."""
+    differences = [(name, column_conflict(known[name], column)) for name, column in columns.items() if name in known]
+    named = [f"{name}: {difference}" for name, difference in differences if difference is not None]
+    if not named:
+        return None
+    return BadRecording(
+        key or "recording",
+        f"the features of dataset {dataset!r}",
+        "; ".join(named[:5]) + (f"; and {len(named) - 5} more" if len(named) > 5 else ""),
+        "ingest it into a dataset of its own with --dataset",
+        check="other_features",
+    )

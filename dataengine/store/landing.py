@@ -7,7 +7,7 @@ import math
 import operator
 import traceback
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,65 +18,21 @@ from dataengine.align.align import align_noting
 from dataengine.align.config import AlignConfig
 from dataengine.align.control import AlignInput
 from dataengine.core.column import Column
-from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
 from dataengine.core.errors import BadRecording, DataEngineError, printable
 from dataengine.core.problem import Problem
-from dataengine.core.protocols import Item, Opener
+from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
 from dataengine.schema.descriptions import DatasetDescription, apply
 from dataengine.store.catalog import Row
+from dataengine.store.features import add_columns, features_conflict
+from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
 from dataengine.store.shard import RunningEpisode, ShardWriter
 from dataengine.validate.episode import CheckInput, examine
 
 METADATA_BYTES = 64 << 10
 METADATA_STREAM = "episode_metadata"
-REJECTS_A_ITEM = 10_000
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How an item is read: what stands in every row that comes of it."""
-
-    digest: str
-    reader: str
-    version: str
-    dataset: str
-    source_uri: str
-    fingerprint: str
-    splits: tuple[str, ...]
-    size: int
-
-
-@dataclass
-class Duplicate:
-    """A recording that is in the dataset already."""
-
-    episode_id: str
-    splits: tuple[str, ...]
-    source_key: str
-
-
-@dataclass
-class Outcome:
-    """What became of one item: catalog rows of what landed and what was rejected, duplicates, and problems that cost no recording.
-
-    A partial one was not read to its end: it gets no source row, so that the item is read again.
-    """
-
-    source: Row
-    episodes: list[Row] = field(default_factory=list)
-    duplicates: list[Duplicate] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
-    problems: list[dict[str, Any]] = field(default_factory=list)
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
-    partial: bool = False
-
-    @property
-    def recordings(self) -> int:
-        """Return how many recordings came to an end."""
-        return len(self.episodes) + len(self.duplicates) + len(self.rejects)
 
 
 @dataclass(frozen=True)
@@ -88,64 +44,6 @@ class LandingPolicy:
     embodiment: str | None = None
     licence: str | None = None
     consent: str | None = None
-
-
-def column_conflict(known: Column, new: Column) -> str | None:
-    """Return how a column differs from the one its dataset has, None where both may stand in one dataset."""
-    if known.kind != new.kind:
-        return f"kind {new.kind} where the dataset has {known.kind}"
-    if known.kind == "numeric" and known.dtype != new.dtype:
-        return f"dtype {new.dtype} where the dataset has {known.dtype}"
-    if known.kind == "numeric" and known.steps and new.steps and known.shape != new.shape:
-        return f"shape {list(new.shape)} where the dataset has {list(known.shape)}"
-    return None
-
-
-def add_columns(known: dict[str, Column], columns: Mapping[str, Column]) -> None:
-    """Add an episode's columns to those of its dataset; one that stands in trajectories says more than one of its name that does not."""
-    for name, column in columns.items():
-        if name not in known or (column.steps and not known[name].steps):
-            known[name] = column
-
-
-def features_conflict(dataset: str, known: Mapping[str, Column], columns: Mapping[str, Column], key: str) -> BadRecording | None:
-    """Return the rejection of an episode whose features contradict its dataset's, None where they go together."""
-    differences = [(name, column_conflict(known[name], column)) for name, column in columns.items() if name in known]
-    named = [f"{name}: {difference}" for name, difference in differences if difference is not None]
-    if not named:
-        return None
-    return BadRecording(
-        key or "recording",
-        f"the features of dataset {dataset!r}",
-        "; ".join(named[:5]) + (f"; and {len(named) - 5} more" if len(named) > 5 else ""),
-        "ingest it into a dataset of its own with --dataset",
-        check="other_features",
-    )
-
-
-def reject_row(reading: Reading, key: str, problem: Problem, number: int) -> Row:
-    """Return the catalog row of a rejected recording."""
-    return {
-        "kind": "reject",
-        "dataset": reading.dataset,
-        "fact": digest_json([reading.source_uri, printable(key), number]),
-        "reading": reading.digest,
-        "reader": reading.reader,
-        "reader_version": reading.version,
-        "source_uri": reading.source_uri,
-        "source_key": printable(key),
-        "fingerprint": reading.fingerprint,
-        "check": problem.check,
-        "where": problem.where,
-        "expected": problem.expected,
-        "found": problem.found,
-        "advice": problem.advice,
-    }
-
-
-def problem_of(error: BadRecording) -> Problem:
-    """Return a rejection as a problem."""
-    return Problem(error.check, str(error), error.where, "error", error.expected, error.found, error.advice)
 
 
 def _require_text(info: EpisodeInfo) -> None:
@@ -419,22 +317,6 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def source_row(reading: Reading) -> Row:
-    """Return the catalog row of an item that was read, without what came of it."""
-    return {
-        "kind": "source",
-        "dataset": reading.dataset,
-        "fact": digest_bytes(reading.source_uri.encode()),
-        "reading": reading.digest,
-        "reader": reading.reader,
-        "reader_version": reading.version,
-        "splits": list(reading.splits),
-        "source_uri": reading.source_uri,
-        "fingerprint": reading.fingerprint,
-        "bytes": reading.size,
-    }
-
-
 def align_inputs(info: EpisodeInfo, running: RunningEpisode) -> dict[str, AlignInput]:
     """Return the streams as alignment takes them: numbers where there are any, otherwise how many rows there are."""
     inputs = {}
@@ -456,8 +338,3 @@ def check_inputs(info: EpisodeInfo, running: RunningEpisode) -> dict[str, CheckI
         name: CheckInput(info.columns[name], running.timestamps_ns[name], running.numbers.get(name), ended.rows, ended.pictures)
         for name, ended in running.streams.items()
     }
-
-
-def source_uri(item: Item) -> str:
-    """Return the address of an item: its root and its main file."""
-    return f"{item.root.rstrip('/')}/{item.path}" if item.path else item.root

@@ -19,7 +19,8 @@ from dataengine.store.catalog import Catalog, KnownIds, Row
 from dataengine.store.commit import Committer
 from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.jobs import Heartbeat, new_job_id
-from dataengine.store.landing import Landing, LandingPolicy, Outcome, Reading, reject_row
+from dataengine.store.landing import Landing, LandingPolicy
+from dataengine.store.outcome import Outcome, Reading, reject_row
 from dataengine.store.refs import Version
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.store import create_store

@@ -21,7 +21,8 @@ from dataengine.store.catalog import Catalog, KnownIds
 from dataengine.store.commit import Committer
 from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.jobs import Heartbeat, new_job_id
-from dataengine.store.landing import Landing, LandingPolicy, Outcome, Reading
+from dataengine.store.landing import Landing, LandingPolicy
+from dataengine.store.outcome import Outcome, Reading
 from dataengine.store.refs import Version
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.store import create_store
