@@ -71,20 +71,20 @@ def shared_rows(info: EpisodeInfo, streams: Mapping[str, AlignInput]) -> int | N
     Streams without rows do not count. Raises BadRecording (`unequal_lengths`) where nothing but the row number relates the streams, and the
     numbers of rows differ by more than one.
     """
-    filled = {name: stream for name, stream in streams.items() if len(stream)}
-    if not filled:
+    lengths = {name: length for name, stream in streams.items() if (length := len(stream))}
+    if not lengths:
         return 0
-    lengths = [len(stream) for stream in filled.values()]
-    rows, most = min(lengths), max(lengths)
-    first = next(iter(filled.values()))
-    if not all(_same_times(first.timestamps_ns, stream.timestamps_ns, rows) for stream in filled.values()):
+    rows, most = min(lengths.values()), max(lengths.values())
+    times_ns = [streams[name].timestamps_ns for name in lengths]
+    first_ns = times_ns[0]
+    if not all(each_ns is first_ns or _same_times(first_ns, each_ns, rows) for each_ns in times_ns):
         return None
-    measured = first.timestamps_ns is not None and info.clock == "measured"
+    measured = first_ns is not None and info.clock == "measured"
     if most == rows or (most == rows + 1 and (rows > 1 or not measured)):
         return rows
     if measured:
         return None
-    found = ", ".join(f"{name} {len(stream)}" for name, stream in sorted(filled.items(), key=lambda entry: (len(entry[1]), entry[0])))
+    found = ", ".join(f"{name} {length}" for name, length in sorted(lengths.items(), key=lambda entry: (entry[1], entry[0])))
     raise BadRecording(
         recording_name(info),
         "streams on one clock with equal numbers of rows (or one row more at the end)",

@@ -27,11 +27,11 @@ def order_of(times_ns: Array) -> tuple[Array | None, set[str]]:
     return np.argsort(times_ns, kind="stable"), flags | {"clock_not_monotonic"}
 
 
-def _tails(streams: Mapping[str, AlignInput], rows: int) -> list[Problem]:
+def _tails(lengths: Mapping[str, int], rows: int) -> list[Problem]:
     return [
         Problem("tail_longer", f"stream {name!r}: has {rows + 1} rows beside {rows}; its last row is no step", where=name, severity="info")
-        for name, stream in streams.items()
-        if len(stream) > rows
+        for name, length in lengths.items()
+        if length > rows
     ]
 
 
@@ -41,8 +41,9 @@ def table(info: EpisodeInfo, streams: Mapping[str, AlignInput], rows: int, probl
     Without times the clock is nominal where the episode's rate is known, else unknown: `t_ns` and `rate_hz` are then None. A clock that steps back
     is put in order, all columns alike. `problems` gains what was noticed.
     """
-    problems += _tails({name: stream for name, stream in streams.items() if len(stream)}, rows)
-    filled = next(((name, stream) for name, stream in streams.items() if len(stream)), None)
+    lengths = {name: len(stream) for name, stream in streams.items()}
+    problems += _tails(lengths, rows)
+    filled = next(((name, streams[name]) for name, length in lengths.items() if length), None)
     t_ns = None if filled is None or filled[1].timestamps_ns is None or info.clock == "unknown" else filled[1].timestamps_ns[:rows]
     clock: ClockKind = info.clock
     if t_ns is None:
@@ -73,15 +74,15 @@ def table(info: EpisodeInfo, streams: Mapping[str, AlignInput], rows: int, probl
     for name, stream in streams.items():
         if not stream.column.steps:
             continue
-        there = nowhere if not len(stream) else everywhere
-        if len(stream) and stream.present is not None:
+        there = everywhere if lengths[name] else nowhere
+        if lengths[name] and stream.present is not None:
             there = stream.present[:rows] if order is None else stream.present[:rows][order]
         valid[name] = there
         if t_ns is not None:
             sampled_ns[name] = t_ns if there is everywhere else np.where(there, t_ns, NONE)
         if isinstance(stream.values, int):
             frames[name] = all_rows if there is everywhere else np.where(there, all_rows, none)
-        elif not len(stream):
+        elif not lengths[name]:
             columns[name] = np.zeros((rows, *stream.values.shape[1:]), dtype=stream.values.dtype)
         else:
             columns[name] = stream.values[:rows] if order is None else stream.values[:rows][order]

@@ -16,10 +16,10 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.column import ActionSpace
 from dataengine.core.episode import EpisodeInfo, Event
-from dataengine.core.errors import BadRecording
+from dataengine.core.errors import BadRecording, printable
 from dataengine.core.protocols import Item, ReadOptions
 from dataengine.sources.hdf5_streams import CLOCK, Emitted, Plan, plan, rows_of, small_value, stream_name, unused
-from dataengine.sources.hdf5_tree import Notes, Tree, attributes, find, has, number_of, printable, truth_of, walk
+from dataengine.sources.hdf5_tree import Notes, Tree, attributes, find, has, number_of, truth_of, walk
 from dataengine.sources.hdf5_values import Table, blocks, inspect, whole
 
 NAME = "aloha"

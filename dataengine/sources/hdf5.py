@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dataengine.core.episode import Event
-from dataengine.core.errors import BadRecording
+from dataengine.core.errors import BadRecording, printable
 from dataengine.core.names import dataset_from_path
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.sources import aloha, robomimic
-from dataengine.sources.hdf5_tree import SIGNATURE, SIGNATURE_OFFSETS, Tree, names, open_tree, printable
+from dataengine.sources.hdf5_tree import SIGNATURE, SIGNATURE_OFFSETS, Tree, names, open_tree
 
 NAME = "hdf5"
 VERSION = "1"

@@ -11,10 +11,10 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.column import Camera, Column, Kind
-from dataengine.core.errors import BadRecording
+from dataengine.core.errors import BadRecording, printable
 from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Frames, Items, Rows, Values
-from dataengine.sources.hdf5_tree import DAMAGED, Notes, Tree, json_value, printable
+from dataengine.sources.hdf5_tree import DAMAGED, Notes, Tree, json_value
 from dataengine.sources.hdf5_values import MAX_ITEM_BYTES, Table, blocks, inspect, whole
 from dataengine.sources.padded import Cutter
 

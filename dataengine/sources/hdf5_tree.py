@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dataengine.core.errors import BadRecording, UsageError
+from dataengine.core.errors import BadRecording, UsageError, printable
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
 from dataengine.sources.hdf5_heap import Heap
@@ -45,11 +45,6 @@ def guarded(where: str, expected: str = "an intact HDF5 object") -> Iterator[Non
         inner = re.search(r"\((.+)\)['\"]?$", text)  # h5py: what it was doing (what the library says)
         text = inner.group(1) if inner else text
         raise BadRecording(where, expected, text[:300], DAMAGED, check="damaged_hdf5") from error
-
-
-def printable(text: str) -> str:
-    """Return text without bytes that are no Unicode: names in a damaged file may hold anything."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def problem_of(error: BadRecording) -> Problem:

@@ -60,7 +60,7 @@ def picture_encoding(item: Buffer) -> str:
 
 def pictures(items: list[memoryview], declared: str) -> Items:
     """Return pictures as they are, each with the encoding that its first bytes say; an empty one is absent."""
-    if declared == "jpeg" and all(len(item) > 2 and item[0] == 0xFF and item[1] == 0xD8 for item in items):
+    if declared == "jpeg" and all(len(start) == 3 and start[:2] == b"\xff\xd8" for start in {bytes(item[:3]) for item in items}):
         return Items(items, "jpeg")
     found = [picture_encoding(item) for item in items]
     encodings = [encoding or declared or "unknown" for encoding in found]

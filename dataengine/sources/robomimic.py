@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
-from dataengine.core.errors import BadRecording
+from dataengine.core.errors import BadRecording, printable
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Item, ReadOptions
 from dataengine.core.stream import Rows
 from dataengine.schema.embodiments import embodiments
 from dataengine.sources.hdf5_streams import Emitted, Plan, form_of, plan, rows_of, small_value, stream_name, unused
-from dataengine.sources.hdf5_tree import Notes, Tree, attributes, child, find, guarded, has, names, number_of, printable, problem_of, truth_of, walk
+from dataengine.sources.hdf5_tree import Notes, Tree, attributes, child, find, guarded, has, names, number_of, problem_of, truth_of, walk
 from dataengine.sources.hdf5_values import inspect, whole
 from dataengine.sources.robosuite_actions import action_facts
 

@@ -50,7 +50,11 @@ def _require_text(info: EpisodeInfo) -> None:
     """Reject an episode whose names or texts hold half a character: nothing that is written in UTF-8 could hold them."""
     for text in (info.key, *info.columns, *info.tasks, *info.splits, info.embodiment or "", info.licence or "", info.consent or ""):
         if printable(text) != text:
-            raise BadRecording(info.key or "recording", "names and texts in Unicode", repr(text)[:200], "correct the name in the file", check="unreadable_name")
+            raise _no_text(info.key or "recording", text)
+
+
+def _no_text(where: str, text: str) -> BadRecording:
+    return BadRecording(where, "names and texts in Unicode", repr(text)[:200], "correct the name in the file", check="unreadable_name")
 
 
 class _AsRejection:
@@ -68,6 +72,8 @@ class _AsRejection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not isinstance(error, Exception) or isinstance(error, BadRecording | DataEngineError | OSError):
             return
+        if isinstance(error, UnicodeEncodeError):
+            raise _no_text(self.where, error.object) from error
         last = traceback.extract_tb(trace)[-1]
         raise BadRecording(
             self.where,

@@ -213,23 +213,22 @@ class ShardWriter:
                 raise BadRecording(f"stream {name!r}", "a column that describes it", "none", check="undescribed_stream")
             clocks = self._clocks[name].whole()
             chosen = info.stream_clocks.get(name)
-            for clock, stamps in clocks.items():
-                if len(stamps) != lane.rows:
-                    raise BadRecording(f"stream {name!r}", f"{lane.rows} times on clock {clock!r}", f"{len(stamps)}", check="unequal_lengths")
-            if chosen is not None and chosen not in clocks and lane.rows:
-                raise BadRecording(f"stream {name!r}", f"times on clock {chosen!r}", "none", check="no_times")
             times = None
-            if chosen is not None and chosen in clocks:
-                span = _span_ns(name, clocks[chosen], info.start_ns, span)
-                times = clocks[chosen] - info.start_ns
-            timestamps[name] = times
             stored: dict[str, Array] = {}
-            if times is not None:
-                stored["timestamps_ns"] = times
-            stored.update({f"clock_{layout.node_name(clock)}_ns": stamps for clock, stamps in clocks.items() if clock not in (chosen, "nominal")})
+            if clocks or chosen is not None:
+                for clock, stamps in clocks.items():
+                    if len(stamps) != lane.rows:
+                        raise BadRecording(f"stream {name!r}", f"{lane.rows} times on clock {clock!r}", f"{len(stamps)}", check="unequal_lengths")
+                if chosen is not None and chosen not in clocks and lane.rows:
+                    raise BadRecording(f"stream {name!r}", f"times on clock {chosen!r}", "none", check="no_times")
+                if chosen is not None and chosen in clocks:
+                    span = _span_ns(name, clocks[chosen], info.start_ns, span)
+                    times = stored["timestamps_ns"] = clocks[chosen] - info.start_ns
+                stored.update({f"clock_{layout.node_name(clock)}_ns": stamps for clock, stamps in clocks.items() if clock not in (chosen, "nominal")})
+            timestamps[name] = times
             self._stored[name] = stored
             ended = lane.end()
-            ended.index["clocks"] = sorted(clock for clock in clocks if clock not in (chosen, "nominal"))
+            ended.index["clocks"] = sorted([clock for clock in clocks if clock not in (chosen, "nominal")])
             ended.index["clock"] = chosen if times is not None else None
             streams[name] = ended
         numbers = {name: lane.matrix() for name, lane in self._open.items() if isinstance(lane, NumericLane) and lane.steppable}

@@ -158,25 +158,21 @@ def examine(info: EpisodeInfo, streams: Mapping[str, CheckInput], limits: CheckL
     looks = first_look(
         {name: (stream.column, stream.numbers) for name, stream in streams.items() if stream.numbers is not None and len(stream.numbers)}, limits
     )
+    if looks:
+        note("not_finite", 0.0)
     moved: dict[str, float] = {}
     for name, stream in streams.items():
         look = looks.get(name)
-        if look is not None and stream.numbers is not None:
-            found: list[Problem] = []
-            if not look.finite:
-                found = [problem for check_values in VALUE_CHECKS.values() for problem in check_values(stream.column, stream.numbers, limits)]
+        if look is not None and look.moved is not None and stream.column.meaning == "state":
+            moved[name] = look.moved
+            note("moved", look.moved)
+        if look is not None and stream.numbers is not None and not look.finite:
+            found = [problem for check_values in VALUE_CHECKS.values() for problem in check_values(stream.column, stream.numbers, limits)]
             note("not_finite", float(bool(found)))
-            if look.moved is not None and stream.column.meaning == "state":
-                moved[name] = look.moved
-                note("moved", look.moved)
-            if look.signal is not None:
-                found += [
-                    problem
-                    for check, check_signal in SIGNAL_CHECKS.items()
-                    if check in look.suspects
-                    for problem in check_signal(stream.column, look.signal, limits)
-                ]
             problems += found
+        if look is not None and look.signal is not None:
+            for check in look.suspects:
+                problems += SIGNAL_CHECKS[check](stream.column, look.signal, limits)
         if stream.pictures is not None and stream.rows and are_plain(stream.pictures):
             note("repeated_frames_share", 0.0)
         elif stream.pictures is not None and stream.rows:

@@ -78,16 +78,17 @@ def _suspects(whole: SignalFacts, columns: list[Column], starts: list[int], limi
         flags: list[bool] = np.logical_or.reduceat(found, starts).tolist()
         return flags
 
-    faults: dict[str, list[bool]] = {
-        "gripper_chatter": [switching and bool(gripper_dimensions(column)) for switching, column in zip(by_column(whole.switches), columns, strict=True)]
-    }
+    faults: dict[str, list[bool]] = {}  # in the order of the checks
     if len(whole.rows) >= limits.signal_rows:
         states = [column.meaning == "state" for column in columns]
         faults["frozen_signal"] = [state and not moved for state, moved in zip(states, by_column(np.asarray(whole.low != whole.high)), strict=True)]
         faults["saturated"] = by_column(stuck(whole, whole.low, limits)[1] | stuck(whole, whole.high, limits)[1])
         positions = [state and is_position(column) for state, column in zip(states, columns, strict=True)]
         if any(positions):
-            faults["jump"] = [found and there for found, there in zip(by_column(np.asarray(leaps(whole, limits)[1].any(axis=0))), positions, strict=True)]
+            wild = by_column(np.asarray(leaps(whole, limits)[1].any(axis=0)))
+            faults["jump"] = [found and there for found, there in zip(wild, positions, strict=True)]
+    switches = by_column(whole.switches)
+    faults["gripper_chatter"] = [switching and bool(gripper_dimensions(column)) for switching, column in zip(switches, columns, strict=True)]
     return [tuple([name for name, found in faults.items() if found[at]]) for at in range(len(columns))]
 
 

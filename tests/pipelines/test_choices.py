@@ -70,7 +70,6 @@ def test_retry_reads_what_was_rejected_again(sources: Path, tmp_path: Path) -> N
     still = dataengine("rejects", store, "--retry", "--local", "--json")
     assert still.code == 3
     assert (still.json["found"], still.json["rejected"]) == (1, 1)
-    assert len(dataengine("rejects", store, "--json").json) == 1
     (folder / "episode_1.hdf5").write_bytes(whole)
     mended = dataengine("rejects", store, "--retry", "--local", "--json")
     assert mended.code == 0, mended.err
@@ -79,5 +78,3 @@ def test_retry_reads_what_was_rejected_again(sources: Path, tmp_path: Path) -> N
     assert len(episodes(store)) == 4
     nothing = dataengine("rejects", store, "--retry", "--local")
     assert (nothing.code, nothing.err.strip()) == (0, "nothing was rejected")
-    after = dataengine("ingest", folder, "--store", store, *QUICK)
-    assert (after.code, after.json["skipped"], after.json["read_bytes"]) == (0, 4, 0)
