@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import psutil
 
+from dataengine.core.errors import StoreError
 from dataengine.core.objects import Objects
 from dataengine.store import layout
 from dataengine.store.refs import read_json
@@ -84,6 +85,7 @@ class Heartbeat:
             "pid_started": psutil.Process().create_time(),
             "started_ns": time.time_ns(),
         }
+        self.missed: str | None = None
         self._stop = threading.Event()
         self._write("running")
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{job}", daemon=True)
@@ -95,7 +97,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            self._write("running")
+            try:
+                self._write("running")
+            except (OSError, StoreError) as error:  # one beat that is missed is not yet silence; the next is due soon
+                self.missed = str(error)
 
     def end(self, state: State) -> None:
         """Stop beating and write the job's last state."""
