@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.jobs import Content, content, dataengine, write_config, write_sources
+
+_seconds: dict[Path, float] = {}
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +33,18 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_store(tmp_path_factory: pytest.TempPathFactory, sources: Path, config: Path) -> Path:
     """Return a store that an uninterrupted job made of `sources`: only to be read."""
     store = tmp_path_factory.mktemp("whole") / "store"
+    started = time.monotonic()
     done = dataengine("ingest", sources, "--store", store, "--config", config, "--local", "--json")
+    _seconds[store] = time.monotonic() - started
     assert done.code == 0, done.err
     assert done.json["landed"] == 17
     return store
+
+
+@pytest.fixture(scope="session")
+def whole_s(whole_store: Path) -> float:
+    """Return how long that job took, from the start of its process to the end."""
+    return _seconds[whole_store]
 
 
 @pytest.fixture(scope="session")

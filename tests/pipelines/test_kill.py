@@ -59,13 +59,12 @@ def killed_and_ended(sources: Path, config: Path, store: Path, whole: Content, m
     return killed
 
 
-def test_killed_once_anywhere(tmp_path: Path, sources: Path, config: Path, whole: Content) -> None:
-    whole_s = measured_s(sources, config, tmp_path / "measured", "--local")
+def test_killed_six_times(tmp_path: Path, sources: Path, config: Path, whole: Content, whole_s: float) -> None:
     rng = random.Random(20)
-    # three stores, killed once or twice each: in the first, middle and last third of the job
-    for third in range(3):
-        moments = [whole_s * rng.uniform(third / 3, (third + 1) / 3), whole_s * rng.uniform(0.1, 0.9)]
-        killed_and_ended(sources, config, tmp_path / f"store{third}", whole, moments, "--local")
+    for half in range(2):  # two stores, killed three times each, anywhere from the start of the process to its end
+        moments = [whole_s * rng.uniform((third + half / 2) / 3, (third + half / 2 + 0.5) / 3) for third in range(3)]
+        rng.shuffle(moments)
+        killed_and_ended(sources, config, tmp_path / f"store{half}", whole, moments, "--local")
 
 
 def test_killed_while_a_second_source_comes_in(tmp_path: Path, sources: Path, config: Path, whole: Content) -> None:
