@@ -26,6 +26,7 @@ from pipelines.config import IngestConfig
 from pipelines.memory import keep_freed_memory, rare_collections
 from pipelines.plan import PlannedItem
 
+ENDS = (EpisodeInfo, Rejected)  # of a recording
 SHARD_UNITS = 2  # a shard holds so many units before it is full: one that is a little over its plan is still one shard, not a full and a tiny one
 
 
@@ -101,7 +102,7 @@ def limited(events: Iterator[Event], left: int) -> Iterator[Event]:
         if left <= 0:
             return
         yield event
-        if isinstance(event, EpisodeInfo | Rejected):
+        if isinstance(event, ENDS):
             left -= 1
 
 
@@ -110,7 +111,7 @@ def timed(events: Iterator[Event], part: int) -> Iterator[Event]:
     turn_to(part)
     for event in events:
         yield event
-        if isinstance(event, EpisodeInfo | Rejected):
+        if isinstance(event, ENDS):
             turn_to(part)
 
 

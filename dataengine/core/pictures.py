@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dataengine.core.stream import Buffer
@@ -106,3 +107,17 @@ class PictureHeaders:
         self._header, self._end, self._resume = found.header, found.end, found.comment.stop
         self._before, self._after = head[: found.comment.start], head[found.comment.stop :]
         return self._header
+
+    def of(self, pictures: Iterable[Buffer]) -> list[PictureHeader | None]:
+        """Return what the headers of the next pictures say, None for an empty one; whole pictures with the header of the one before take no call each."""
+        found: list[PictureHeader | None] = []
+        header, end, before, after, resume = self._header, self._end, self._before, self._after, self._resume
+        for data in pictures:
+            if header is not None and header.complete and bytes(data[-2:]) == b"\xff\xd9":
+                head = bytes(data[:end])
+                if len(head) == end and head.startswith(before) and head.startswith(after, resume):
+                    found.append(header)
+                    continue
+            found.append(self(data) if len(data) else None)
+            header, end, before, after, resume = self._header, self._end, self._before, self._after, self._resume
+        return found

@@ -61,11 +61,12 @@ class _AsRejection:
     """A context that turns an error that nobody foresaw into the rejection of the recording at hand, so that it never costs the others.
 
     What the store or the disk says (OSError, StoreError) goes on: it would cost every recording, and ends the job. It is entered for every event, and a
-    class takes a third of the time of a generator.
+    class takes a third of the time of a generator. `stream` may be set to say which stream it is about.
     """
 
     def __init__(self, where: str, what: str) -> None:
         self.where, self.what = where, what
+        self.stream: str | None = None
 
     def __enter__(self) -> None: ...
 
@@ -75,10 +76,11 @@ class _AsRejection:
         if isinstance(error, UnicodeEncodeError):
             raise _no_text(self.where, error.object) from error
         last = traceback.extract_tb(trace)[-1]
+        what = self.what if self.stream is None else f"{self.what} {self.stream!r}"
         raise BadRecording(
             self.where,
             "a recording that can be read",
-            f"{type(error).__name__} in {self.what}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})",
+            f"{type(error).__name__} in {what}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})",
             "check the file with the tool that wrote it; if it is sound, please report this",
             check="unexpected_error",
         ) from error
@@ -121,7 +123,7 @@ class Landing:
         outcome = Outcome(source_row(reading))
         self.shard.kept.open_item(files)
         stream = iter(events)
-        in_reader = _AsRejection(reading.source_uri, "its reader")
+        in_reader, in_lane = _AsRejection(reading.source_uri, "its reader"), _AsRejection(reading.source_uri, "laying down stream")
         broken: BadRecording | None = None  # the running recording cannot land; its rows are passed over until it ends
         while True:
             try:
@@ -133,7 +135,7 @@ class Landing:
             if event is None:
                 break
             if isinstance(event, Rows):
-                broken = broken or self._add(reading, event)
+                broken = broken or self._add(event, in_lane)
             elif isinstance(event, Noticed):
                 outcome.problems.append(event.problem.as_dict() | {"source": reading.source_uri})
             elif isinstance(event, Rejected):
@@ -153,10 +155,11 @@ class Landing:
             self._reject(outcome, reading, "", problem_of(broken))
         return outcome
 
-    def _add(self, reading: Reading, rows: Rows) -> BadRecording | None:
+    def _add(self, rows: Rows, in_lane: _AsRejection) -> BadRecording | None:
         """Lay down rows of the running recording; where they cannot be, take the recording back and return why."""
         try:
-            with _AsRejection(reading.source_uri, f"laying down stream {rows.stream!r}"):
+            in_lane.stream = rows.stream
+            with in_lane:
                 self.shard.add(rows)
         except BadRecording as error:
             self.shard.abandon()

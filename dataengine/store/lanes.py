@@ -213,7 +213,7 @@ class ItemsLane:
         self._lengths += map(len, items.data)
         self._codes += [code] * len(items) if one is not None else map(self._code, items.encodings)
         if self._episode_pictures:
-            self._found += [self._header(data) if len(data) else None for data in items.data]
+            self._found += self._header.of(items.data)
             self._prints += [len(data).to_bytes(4, "little") + bytes(data[-24:]) for data in items.data]
         for group in _groups(items.data):
             self._digest.update(group)

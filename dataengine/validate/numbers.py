@@ -16,7 +16,7 @@ POSITION_KINDS = frozenset({"joint_position", "ee_pose"})
 POSITION_UNITS = frozenset({"rad", "m"})
 POSITION_NAMES = ("position", "positions", "qpos", "pose")
 MAX_SIGNAL_DIMS = 512
-_TURN_RAD = 2 * np.pi
+_TURN_RAD, _TURN_SLACK_RAD = 2 * np.pi, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,8 @@ def leaps(signal: SignalFacts, limits: CheckLimits) -> tuple[Array, Array, Array
     with np.errstate(invalid="ignore", over="ignore"):
         steps = np.abs(signal.rows[1:] - signal.rows[:-1])
         steps[~np.isfinite(steps)] = 0.0
-        steps[np.abs(steps - _TURN_RAD) < 0.3] = 0.0
+        if steps.max(initial=0.0) > _TURN_RAD - _TURN_SLACK_RAD:
+            steps[np.abs(steps - _TURN_RAD) < _TURN_SLACK_RAD] = 0.0
         rank = len(steps) - 4 - len(steps) // 50
         usual = np.partition(steps, rank, axis=0)[rank]
         bound = np.maximum(np.maximum(limits.jump_factor * usual, limits.jump_floor), limits.jump_range_share * (signal.high - signal.low))
