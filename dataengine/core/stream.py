@@ -52,7 +52,8 @@ class MediaFrames:
     """Frames of a video file whose own bytes are kept: `count` frames of track `track` from frame `first`, in presentation order.
 
     `uri` is where the file can be read: a path below the source's root before it lands, an address inside the store after.
-    `index` holds the columns of the track's frame index (see `dataengine.video.index`), `facts` what the container says of the track.
+    `index` holds the columns of the track's frame index (see `dataengine.video.index`), `facts` what the container says of the track; both speak of the whole
+    track. `span` is (first byte, bytes) of a video that lies inside another file, a tar say: only that part is kept (see `dataengine.core.slices`).
     """
 
     uri: str
@@ -62,6 +63,7 @@ class MediaFrames:
     digest: str | None = None
     index: Mapping[str, Array] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.count

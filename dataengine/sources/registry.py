@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import hdf5, mcap, rlds, video
+from dataengine.sources import video
+from dataengine.sources.hdf5 import reader as hdf5
+from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.rlds import reader as rlds
 
 READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "mcap": mcap, "video": video}
 

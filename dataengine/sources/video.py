@@ -6,22 +6,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from posixpath import basename, dirname, splitext
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
-import numpy as np
-
-from dataengine.core.column import Camera, Column
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Origin
 from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.names import dataset_from_path, slug
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
-from dataengine.core.stream import MediaFrames, Rows
+from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
 from dataengine.video.container import HEAD_BYTES, sniff
-from dataengine.video.decode import FrameReader
-from dataengine.video.index import FrameIndex, frame_indexes
+from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
 
 NAME = "video"
@@ -197,19 +192,6 @@ def _stream_names(tracks: Iterable[TrackInfo]) -> dict[int, str]:
     return {track.index: f"observation.images.{handler if telling else f'track{track.index}'}" for track, handler in zip(tracks, handlers, strict=True)}
 
 
-def constant_rate_hz(index: FrameIndex) -> float | None:
-    """Return the container's average rate where the frames keep it, None where their steps vary.
-
-    A step may differ by two ticks of the time base (rounded times) or 1 %.
-    """
-    average, time_base = index.facts["average_hz"], Fraction(index.facts["time_base"])
-    if average is None or len(index) < 2:
-        return None
-    step_ns = 1_000_000_000 / float(Fraction(average))
-    slack_ns = max(2e9 * float(time_base), 0.01 * step_ns)
-    return float(Fraction(average)) if bool(np.all(np.abs(np.diff(index.pts_ns) - step_ns) <= slack_ns)) else None
-
-
 def _track_facts(track: TrackInfo) -> dict[str, Any]:
     facts: dict[str, Any] = {"index": track.index, "kind": track.kind, "codec": track.codec, "handler": track.handler, "language": track.language}
     if track.kind in ("video", "picture"):
@@ -219,35 +201,9 @@ def _track_facts(track: TrackInfo) -> dict[str, Any]:
     return facts
 
 
-def _column(name: str, index: FrameIndex) -> Column:
-    facts = index.facts
-    rotation = float(facts["rotation_deg"])
-    return Column(
-        name=name,
-        kind="image",
-        dtype="uint8",
-        shape=(int(facts["height"]), int(facts["width"]), 3),
-        encoding=str(facts["codec"]),
-        camera=Camera(),
-        doc=f"as coded; turn by {rotation:g} degrees counter-clockwise to see it upright" if rotation else "",
-        extra={"rotation_deg": rotation} if rotation else {},
-    )
-
-
-def _frame_problems(name: str, source: str | BinaryIO, index: FrameIndex, path: str) -> list[Problem]:
+def _frame_problems(name: str, videos: KeptVideos, index: FrameIndex, path: str) -> list[Problem]:
     """Say what is wrong with the frames of a track: times that do not rise, and a first picture that does not decode."""
-    problems = []
-    still = int(np.count_nonzero(np.diff(index.pts_ns) <= 0))
-    if still:
-        problems.append(Problem("repeated_times", f"{path}: {name}: {still} of {len(index)} frames have the time of the frame before", where=path))
-    try:
-        with FrameReader(source, index, path) as reader:
-            reader.read([0])
-    except BadRecording as error:
-        problems.append(
-            Problem("unreadable_frames", str(error), path, "warning", error.expected, error.found, "the bytes are kept; record it again or convert it")
-        )
-    return problems
+    return [problem for problem in (repeated_times(name, index, path), videos.decodes(path, index)) if problem is not None]
 
 
 def _origin(options: ReadOptions) -> Origin:
@@ -270,20 +226,15 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     else `options.rate_hz`; a variable rate has none. The clock is that of the container, whose first frame is the start.
     """
     origin = _origin(options)
-    source: str | BinaryIO = files.local(item.path) or files.open(item.path)
-    try:
-        info, indexes = frame_indexes(source, None, item.path)
-        names = _stream_names(info.videos)
-        problems = [problem for track, index in indexes.items() for problem in _frame_problems(names[track], source, index, item.path)]
-    finally:
-        if not isinstance(source, str):
-            source.close()
+    videos = KeptVideos(files)
+    info, indexes = videos.tracks(item.path)
+    names = _stream_names(info.videos)
+    problems = [problem for track, index in indexes.items() for problem in _frame_problems(names[track], videos, index, item.path)]
     texts, kept, faults = _read_beside(files, item.extra.get("beside", ()))
     for fault in faults:
         yield Noticed(fault)
     for track, index in indexes.items():
-        frames = MediaFrames(uri=item.path, track=track, first=0, count=len(index), index=index.as_columns(), facts=index.as_facts())
-        yield Rows(names[track], frames, {"pts": index.pts_ns})
+        yield frame_rows(names[track], item.path, index)
     main = info.main
     assert main is not None
     yield _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
@@ -307,7 +258,7 @@ def _info(
         metadata["side_cars"] = dict(kept)
     return EpisodeInfo(
         dataset=item.dataset,
-        columns={names[track]: _column(names[track], index) for track, index in indexes.items()},
+        columns={names[track]: frame_column(names[track], index) for track, index in indexes.items()},
         clock="measured",
         stream_clocks=dict.fromkeys(names.values(), "pts"),
         start_ns=min(int(index.pts_ns[0]) for index in indexes.values()),

@@ -17,6 +17,7 @@ from dataengine.core.digest import new_digest
 from dataengine.core.errors import BadRecording
 from dataengine.core.objects import Objects
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import open_slice
 from dataengine.store import layout
 from dataengine.store.damage import naming_damage
 from dataengine.store.parquet import table_of
@@ -35,8 +36,8 @@ class KeptFile:
     written: bool
 
 
-def put_media(objects: Objects, files: Opener, path: str, extension: str, scratch: Path) -> KeptFile:
-    """Copy a source's file into the store under the digest of its bytes, reading it once.
+def put_media(objects: Objects, files: Opener, path: str, extension: str, scratch: Path, span: tuple[int, int] | None = None) -> KeptFile:
+    """Copy a source's file, or a part of it, into the store under the digest of its bytes, reading it once.
 
     Raises:
         BadRecording: the file is empty or cannot be read to its end.
@@ -45,7 +46,7 @@ def put_media(objects: Objects, files: Opener, path: str, extension: str, scratc
     staged = scratch / f"media-{uuid.uuid4().hex}.tmp"
     running, size = new_digest(), 0
     try:
-        with files.open(path) as source, open(staged, "wb", buffering=0) as target:
+        with open_slice(files, path, span) as source, open(staged, "wb", buffering=0) as target:
             buffer = bytearray(COPY_BYTES)
             view = memoryview(buffer)
             while count := _fill(source, view):

@@ -25,7 +25,7 @@ class KeptFiles:
     def __init__(self, objects: Objects, scratch: Path) -> None:
         self.objects, self.scratch = objects, scratch
         self.files: Opener | None = None
-        self._kept: dict[str, KeptFile] = {}
+        self._kept: dict[tuple[str, tuple[int, int] | None], KeptFile] = {}
         self._tracks: dict[str, dict[int, Mapping[str, Array]]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
 
@@ -36,11 +36,12 @@ class KeptFiles:
     def put(self, values: MediaFrames) -> KeptFile:
         """Put the file of a stream into the store, once, and remember the index of the stream's track."""
         assert self.files is not None
-        if values.uri not in self._kept:
+        place = values.uri, values.span
+        if place not in self._kept:
             ending = values.uri.rsplit("/", 1)[-1].rpartition(".")[2].lower()
             extension = str(values.facts.get("extension") or (ending if re.fullmatch(r"[a-z0-9]{1,5}", ending) else "bin"))
-            self._kept[values.uri] = put_media(self.objects, self.files, values.uri, extension, self.scratch)
-        kept = self._kept[values.uri]
+            self._kept[place] = put_media(self.objects, self.files, values.uri, extension, self.scratch, values.span)
+        kept = self._kept[place]
         if values.index is not None:
             self._tracks.setdefault(kept.key, {})[values.track] = values.index
             self._facts.setdefault(kept.key, {})[str(values.track)] = dict(values.facts)

@@ -13,8 +13,8 @@ from dataengine.core.errors import ConfigError
 from dataengine.core.objects import open_objects
 from dataengine.core.protocols import ReadOptions
 from dataengine.schema.descriptions import apply, describe, descriptions, mismatches, read_descriptions
-from dataengine.sources import rlds
 from dataengine.sources.listing import SourceOpener, list_source
+from dataengine.sources.rlds import reader as rlds
 from tests.support.shared import shared_data
 
 GOOD = """

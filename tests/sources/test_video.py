@@ -243,7 +243,8 @@ def test_remote_files_read_the_same_and_are_closed(tmp_path) -> None:
         return wrappers[-1]
 
     assert run_reader("dataengine.sources.video", str(tmp_path), opener=wrap) == run_reader("dataengine.sources.video", str(tmp_path))
-    assert [handle.closed for handle in wrappers[0].handles] == [True, True]
+    assert len(wrappers[0].handles) >= 2
+    assert all(handle.closed for handle in wrappers[0].handles)
 
 
 def test_shared_robot_videos_land_with_the_figures_of_their_facts(tmp_path) -> None:

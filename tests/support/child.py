@@ -3,7 +3,7 @@
     from tests.support.child import run_over, run_reader, tally
     from tests.support.mutate import mutants
 
-    outcomes = run_over(partial(run_reader, "dataengine.sources.mcap"), mutants(data, 200, seed=1), file_name="a.mcap")
+    outcomes = run_over(partial(run_reader, "dataengine.sources.mcap.reader"), mutants(data, 200, seed=1), file_name="a.mcap")
     assert not [outcome for outcome in outcomes if outcome.status in ("hung", "memory", "error")], tally(outcomes)
 
 Each mutant gets a folder of its own: `file_name` (may hold "/") with the mutant's bytes, and the files of `beside` (path -> bytes) as they are.

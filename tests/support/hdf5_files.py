@@ -13,12 +13,12 @@ from dataengine.core.episode import Episode, Noticed, Rejected, episodes_of
 from dataengine.core.errors import BadRecording
 from dataengine.core.protocols import ReadOptions
 from dataengine.core.stream import Frames, Items
-from dataengine.sources import hdf5
-from dataengine.sources.hdf5_tree import printable
+from dataengine.sources.hdf5 import reader as hdf5
+from dataengine.sources.hdf5.tree import printable
 from dataengine.sources.listing import list_source
 from tests.support.child import Reading, run_reader
 
-READER = "dataengine.sources.hdf5"
+READER = "dataengine.sources.hdf5.reader"
 CAMERAS = ("cam_high", "cam_low", "cam_left_wrist")  # ALOHA's own order, which is not the alphabet's
 
 

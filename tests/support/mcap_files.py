@@ -14,9 +14,9 @@ from mcap.writer import CompressionType, Writer
 from dataengine.core.episode import Episode, Event, Noticed, Rejected, episodes_of
 from dataengine.core.protocols import ReadOptions
 from dataengine.core.stream import Frames, Items
-from dataengine.sources import mcap
 from dataengine.sources.listing import list_source
-from dataengine.sources.message_pictures import RawPicture, is_taken_out, pixel_bytes, reassemble
+from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.messages.pictures import RawPicture, is_taken_out, pixel_bytes, reassemble
 
 HEADER = "std_msgs/Header header\n"
 HEADER_DEFINITION = "================\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"

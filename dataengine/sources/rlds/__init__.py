@@ -1,0 +1,1 @@
+"""RLDS/TFDS datasets, without TensorFlow."""
