@@ -6,6 +6,7 @@ import io
 import os
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +24,9 @@ from dataengine.store.damage import naming_damage
 from dataengine.store.parquet import table_of
 from dataengine.store.removed import purged_media
 
-COPY_BYTES = 4 << 20
+COPY_BYTES = 2 << 20
+COPY_BUFFERS = 4
+FLUSH_BYTES = 32 << 20  # a smaller file is flushed once, when it gets its name
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,15 @@ def put_media(objects: Objects, files: Opener, path: str, extension: str, scratc
     Raises:
         BadRecording: the file is empty or cannot be read to its end.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    staged = scratch / f"media-{uuid.uuid4().hex}.tmp"
-    running, size = new_digest(), 0
+    # Where the store is a folder the copy is made in it: a scratch folder may lie on another disk, and everything would be written twice.
+    folder = objects.local(layout.MEDIA) or scratch
+    folder.mkdir(parents=True, exist_ok=True)
+    staged = folder / f".media.{uuid.uuid4().hex}.tmp"
     try:
-        with open_slice(files, path, span) as source, open(staged, "wb", buffering=0) as target:
-            buffer = bytearray(COPY_BYTES)
-            view = memoryview(buffer)
-            while count := _fill(source, view):
-                running.update(view[:count])
-                target.write(view[:count])
-                size += count
+        with open_slice(files, path, span) as source:
+            digest, size = digested_copy(source, staged)
         if size == 0:
             raise BadRecording(path, "a video file", "0 bytes", "record it again", check="empty_file")
-        digest = running.hexdigest(length=16)
         key = layout.media_key(digest, extension)
         if objects.head(key) is not None:
             return KeptFile(key, digest, size, False)
@@ -65,6 +63,50 @@ def put_media(objects: Objects, files: Opener, path: str, extension: str, scratc
         return KeptFile(key, digest, size, True)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def digested_copy(source: BinaryIO, target: Path) -> tuple[str, int]:
+    """Copy a file and return the digest of its bytes, and how many they are.
+
+    One thread reads and digests, one writes, one pushes what is written to the disk: none of them waits for the others but for a free buffer.
+    """
+    running, size = new_digest(), 0
+    buffers = [bytearray(COPY_BYTES) for _ in range(COPY_BUFFERS)]
+    free: list[Future[int] | None] = [None] * COPY_BUFFERS
+    with open(target, "wb", buffering=0) as into, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as flusher:
+        flushed = flusher.submit(int)
+        turn = 0
+        while True:
+            waiting = free[turn]
+            if waiting is not None:
+                waiting.result()
+            view = memoryview(buffers[turn])
+            count = _fill(source, view)
+            if not count:
+                break
+            free[turn] = writer.submit(_write, into, view[:count])
+            running.update(view[:count])
+            size += count
+            if size >= FLUSH_BYTES and flushed.done():
+                flushed = flusher.submit(_flush, into)
+            turn = (turn + 1) % COPY_BUFFERS
+        for pending in free:
+            if pending is not None:
+                pending.result()
+        flushed.result()
+    return str(running.hexdigest(length=16)), size
+
+
+def _write(target: io.FileIO, data: memoryview) -> int:
+    written = 0
+    while written < len(data):
+        written += target.write(data[written:])
+    return written
+
+
+def _flush(target: io.FileIO) -> int:
+    os.fsync(target.fileno())
+    return 0
 
 
 def _fill(source: BinaryIO, view: memoryview) -> int:

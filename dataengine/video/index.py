@@ -1,4 +1,4 @@
-"""Where each frame of a video track lies and when it is shown, found by demuxing only.
+"""Where each frame of a video track lies and when it is shown, found in the container's tables or by demuxing, never by decoding.
 
 Times are those of the container with its edit lists applied, as FFmpeg's demuxers give them: an edit that starts later shifts the times, a
 packet that an edit cuts away is no frame (it stays in the file), an empty edit at the start delays the first frame. Nothing is
@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.video.boxes import MAX_FRAMES
 from dataengine.video.container import MediaFile, fault, media_name, open_bytes, open_container
 from dataengine.video.probe import MediaInfo, TrackInfo, describe, require_size
+from dataengine.video.sample_table import SampleTable, mp4_sample_tables
 
 NS_PER_S = 1_000_000_000
 
@@ -33,6 +35,10 @@ _PAYLOAD_SHIFT: dict[str, int | None] = {"mp4": 0, "matroska": 4, "webm": 4, "av
 
 # What a file of each format is called.
 EXTENSIONS: dict[str, str] = {"mp4": "mp4", "matroska": "mkv", "webm": "webm", "avi": "avi", "mpegts": "ts"}
+
+# Codecs whose packets FFmpeg's demuxer gives on as the table lists them, and how many of a track are compared.
+_TABLED_CODECS = frozenset(["h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp9", "libvpx-vp9"])
+CONFIRMED_PACKETS = 4
 
 # A time beyond 272 years is damage, and would overflow int64 nanoseconds.
 _MAX_SECONDS = 1 << 33
@@ -111,6 +117,15 @@ class _Packets:
     def __len__(self) -> int:
         return len(self.pts)
 
+    @staticmethod
+    def of(table: SampleTable) -> _Packets:
+        """Return the packets that a sample table lists: all of them are shown."""
+        packets = _Packets()
+        for name in ("pts", "dts", "offset", "size", "duration"):
+            setattr(packets, name, array("q", np.ascontiguousarray(getattr(table, name), np.int64).tobytes()))
+        packets.key, packets.shown = array("b", table.key.tobytes()), array("b", np.ones(len(table), np.int8).tobytes())
+        return packets
+
     def add(self, packet: Any, shown: bool, shift: int) -> None:
         pts, dts, position = packet.pts, packet.dts, packet.pos
         self.pts.append(NO_TIME if pts is None else pts)
@@ -135,6 +150,37 @@ def _lies_there(handle: Any, packet: Any, shift: int) -> bool:
     same = bool(handle.read(length) == memoryview(packet)[:length])
     handle.seek(before)
     return same
+
+
+def _confirmed(container: Any, streams: Sequence[Any], tables: Mapping[int, SampleTable], handle: Any) -> dict[int, SampleTable]:
+    """Return the sample tables that the demuxer agrees with: on how many packets there are, and on the first of each track.
+
+    Where it does not agree on one of them, none is believed; the container is back at its start.
+    """
+    import av
+
+    agreed = {}
+    for stream in streams:
+        table = tables.get(stream.index)
+        if table is None or len(table) != len(stream.index_entries) or stream.codec_context.name not in _TABLED_CODECS:
+            continue
+        try:
+            container.seek(0, stream=stream)
+            packets = list(islice(container.demux(stream), CONFIRMED_PACKETS))
+        except av.FFmpegError:
+            continue
+        same = all(
+            (packet.pts, packet.dts, packet.pos, packet.size, packet.duration, packet.is_keyframe, packet.is_discard)
+            == (*(int(getattr(table, name)[row]) for name in ("pts", "dts", "offset", "size", "duration")), bool(table.key[row]), False)
+            and _lies_there(handle, packet, 0)
+            for row, packet in enumerate(packet for packet in packets if packet.size)
+        )
+        if same and packets:
+            agreed[stream.index] = table
+    if len(agreed) < len(streams):
+        container.seek(0)
+        return {}
+    return agreed
 
 
 def _finish(packets: _Packets, track: TrackInfo, info: MediaInfo, ranges: bool, listed: int, where: str) -> FrameIndex:
@@ -247,7 +293,10 @@ def frame_indexes(file: MediaFile, tracks: Sequence[int] | None = None, where: s
         streams = [container.streams[number] for number in wanted]
         handle = open_bytes(file)
         try:
-            for packet in container.demux(streams):
+            tables = _confirmed(container, streams, mp4_sample_tables(handle, size), handle) if form == "mp4" else {}
+            found.update({number: _Packets.of(table) for number, table in tables.items()})
+            rest = [stream for stream in streams if stream.index not in tables]
+            for packet in container.demux(rest) if rest else ():
                 number, packet_size = packet.stream_index, packet.size
                 if packet.pts is None and packet.dts is None and not packet_size:
                     continue  # PyAV's mark at the end of each track
