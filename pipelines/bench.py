@@ -192,18 +192,13 @@ def bench_mcap(work: Path, size_bytes: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def bench_video(work: Path, repeats: int) -> dict[str, Any]:
-    """Ingest kept video beside one buffered read and write of the same file with the same flush; `video_rate_of_copy` is the ratio of rates."""
-    from dataengine.samples.arm import ArmConfig, record
-    from dataengine.samples.video import VideoOptions, write_video
+def bench_video(work: Path, size_bytes: int, repeats: int) -> dict[str, Any]:
+    """Ingest kept video beside one buffered read and write of the same files with the same flush; `video_rate_of_copy` is the ratio of rates."""
+    from dataengine.samples.bulk import write_bulk_video
 
     source = work / "video"
     if not source.exists():
-        recordings = [record(7, number, ArmConfig(height=480, width=640)) for number in range(4)]
-        made = write_video(source, recordings, VideoOptions())
-        first = made[0].read_bytes()
-        # a file of 256 MiB whose index is that of the first: FFmpeg ignores what follows the boxes it knows
-        made[0].write_bytes(first + (len(b"free") + 4 + (256 << 20)).to_bytes(4, "big") + b"free" + os.urandom(256 << 20))
+        write_bulk_video(source, size_bytes)
     files = [path for path in sorted(source.rglob("*")) if path.suffix == ".mp4"]
 
     def copy() -> None:
@@ -220,7 +215,7 @@ def bench_video(work: Path, repeats: int) -> dict[str, Any]:
 
 def bench_ingest(work: Path, size_bytes: int, repeats: int, peers: Path | None) -> dict[str, Any]:
     """Run all ingest benchmarks."""
-    found = bench_rlds(work, size_bytes, repeats) | bench_mcap(work, size_bytes, repeats) | bench_video(work, repeats)
+    found = bench_rlds(work, size_bytes, repeats) | bench_mcap(work, size_bytes, repeats) | bench_video(work, size_bytes, repeats)
     if peers is not None:
         from pipelines.bench_peers import bench_tfds_lerobot
 

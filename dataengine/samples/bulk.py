@@ -165,3 +165,28 @@ def write_bulk_mcap(path: Path, size_bytes: int = 1 << 30, seed: int = 0, height
             second += 1
         writer.finish()
     return path
+
+
+def write_bulk_video(folder: Path, size_bytes: int, files: int = 4, height: int = 720, width: int = 1280) -> None:
+    """Write H.264 videos of about `size_bytes` together: two seconds of moving noise, whose packets follow each other over and over with times of their own."""
+    import av
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(files):
+        rng = np.random.default_rng(number)
+        still = rng.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        path = folder / f"video_{number}.mp4"
+        with av.open(str(path), "w") as container:
+            encoder = container.add_stream("libx264", rate=30)
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.options = {"preset": "ultrafast", "crf": "30", "g": "30"}
+            frames = (av.VideoFrame.from_ndarray(np.roll(still, 3 * shift, axis=1), format="rgb24") for shift in range(60))
+            packets = [packet for frame in (*frames, None) for packet in encoder.encode(frame)]
+            again = max(1, size_bytes // files // sum(packet.size for packet in packets))
+            step = int(1 / 30 / packets[0].time_base)
+            for turn in range(again):
+                for packet in packets:
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.dts = packet.pts + turn * 60 * step, packet.dts + turn * 60 * step
+                    copy.time_base, copy.stream, copy.is_keyframe = packet.time_base, encoder, packet.is_keyframe
+                    container.mux(copy)
