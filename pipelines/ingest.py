@@ -12,6 +12,7 @@ from dataengine.core.errors import AlreadyThere, UsageError
 from dataengine.core.names import require_slug
 from dataengine.core.objects import Objects, open_objects
 from dataengine.core.problem import Problem
+from dataengine.schema.descriptions import DATASET_NOTICES
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.commit import Committer
@@ -152,12 +153,24 @@ def _fill(report: Report, plan: Plan, committer: Committer) -> None:
     report.skipped += tally.skipped
     report.found = report.landed + report.skipped + report.rejected
     report.steps, report.bytes = tally.steps, tally.bytes
-    report.problems = [problem.as_dict() for problem in plan.problems] + tally.problems
+    report.problems = [problem.as_dict() for problem in plan.problems] + _once(tally.problems)
     report.rejects += [
         {key: row.get(key) for key in ("dataset", "source_uri", "source_key", "check", "where", "expected", "found", "advice")} for row in tally.rejects
     ]
     report.datasets = tally.datasets
     report.units = len(plan.units)
+
+
+def _once(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave each notice about a dataset once, whichever of the units it came from; every other problem stays."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for problem in problems:
+        notice = (problem["check"], problem["message"])
+        if problem["check"] not in DATASET_NOTICES or notice not in seen:
+            kept.append(problem)
+        seen.add(notice)
+    return kept
 
 
 def _count_known(plan: Plan, committer: Committer, report: Report) -> None:

@@ -59,7 +59,7 @@ class Plan:
 def reading_of(item: Item, dataset: str, description: DatasetDescription | None, config: IngestConfig) -> Reading:
     """Return how an item is read; its digest changes with the reader's version and with whatever affects the output."""
     module = reader(item.reader)
-    known = description.model_dump(mode="json") if description is not None else None
+    known = description.affecting() if description is not None else None
     digest = digest_json([module.NAME, module.VERSION, config.affecting(item.reader), known])
     return Reading(digest, module.NAME, module.VERSION, dataset, source_uri(item), item.fingerprint, item.splits, item.size)
 

@@ -64,10 +64,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Return the keys that the model at `location` knows, following nested models as far as they can be seen."""
     current: Any = model
+    inside = False  # of a mapping or a tuple of models, whose keys and places are no fields
     for part in location:
+        if inside:
+            inside = False
+            continue
         field = getattr(current, "model_fields", {}).get(part)
         annotation = field.annotation if field is not None else None
-        nested = [candidate for candidate in (annotation, *getattr(annotation, "__args__", ())) if hasattr(candidate, "model_fields")]
+        arguments = getattr(annotation, "__args__", ())
+        nested = [candidate for candidate in (annotation, *arguments) if hasattr(candidate, "model_fields")]
+        inside = bool(nested) and getattr(annotation, "__origin__", None) in (dict, list, tuple)
         current = nested[0] if nested else None
     return sorted(getattr(current, "model_fields", {}))
 

@@ -33,6 +33,25 @@ class UnknownName(UsageError):
         self.known = names
 
 
+class MissingFact(UsageError):
+    """Something was asked for that needs a fact which a dataset does not say: state the fact, or ask for less.
+
+    Args:
+        column: the column that does not say it.
+        fact: its name ("unit", "frame", "rotation", "gripper", ...).
+        why: what needs it, and what to do.
+    """
+
+    def __init__(self, column: str, fact: str, why: str) -> None:
+        super().__init__(f"column {column!r}: its {fact} must be known, got none; {why}")
+        self.column = column
+        self.fact = fact
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[MissingFact], tuple[str, str, str]]:
+        return MissingFact, (self.column, self.fact, self.why)
+
+
 class NothingRecognised(UsageError):
     """A source holds no recording of any known format."""
 

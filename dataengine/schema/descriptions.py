@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,11 @@ from dataengine.core.episode import Origin
 from dataengine.core.errors import ConfigError
 from dataengine.core.names import data_folder
 from dataengine.core.problem import Problem
+from dataengine.schema.citations import citations, faults
 from dataengine.schema.embodiments import embodiments
+
+# What a description says for people to read: changing it changes nothing that is read or stored.
+FOR_PEOPLE = ("title", "cite", "defects")
 
 
 class GripperSpace(Config):
@@ -30,6 +34,12 @@ class GripperSpace(Config):
     closed: float
     open: float
     unit: str | None = None
+
+    @model_validator(mode="after")
+    def _closed_is_not_open(self) -> GripperSpace:
+        if self.closed == self.open:
+            raise ValueError(f"gripper: closed and open must differ, got {self.closed} for both")
+        return self
 
 
 class ActionTerms(Config):
@@ -70,10 +80,17 @@ class ColumnDescription(Config):
         return self
 
 
-class DatasetDescription(Config):
-    """A known dataset. A fact that is not sure is null; `cite` says where the others are published; `defects` what is known to be wrong.
+class Defect(Config):
+    """Something that is known to be wrong with a dataset or with what is published of it, and where that is published or how it shows."""
 
-    `actions` names the columns that make up the action, in order.
+    what: str = Field(min_length=1)
+    cite: str = Field(min_length=1)
+
+
+class DatasetDescription(Config):
+    """A known dataset. A fact that is not sure is null; `cite` says for each other one where it is published, see `schema.citations`.
+
+    `actions` names the columns that make up the action, in order; `defects` says what is known to be wrong.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -83,10 +100,10 @@ class DatasetDescription(Config):
     embodiment: str | None = None
     origin: Origin | None = None
     licence: str | None = None
-    cite: tuple[str, ...] = Field(min_length=1)
+    cite: dict[str, str] = Field(min_length=1)
     columns: dict[str, ColumnDescription] = Field(default_factory=dict)
     actions: tuple[str, ...] = ()
-    defects: tuple[str, ...] = ()
+    defects: tuple[Defect, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_known_and_unique(self) -> DatasetDescription:
@@ -98,6 +115,29 @@ class DatasetDescription(Config):
         if twice:
             raise ValueError(f"columns: {', '.join(twice)} must stand once, names in `also` included")
         return self
+
+    @model_validator(mode="after")
+    def _each_fact_is_cited(self) -> DatasetDescription:
+        found = faults(self)
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    @model_validator(mode="after")
+    def _one_primary_camera(self) -> DatasetDescription:
+        for depth in (False, True):  # a camera's depth has the role of its pictures
+            primary = [name for name, column in self.columns.items() if column.camera == "primary" and ("depth" in name) is depth]
+            if len(primary) > 1:
+                raise ValueError(f"columns: one camera is the primary one, got {', '.join(primary)}")
+        return self
+
+    def citations(self) -> dict[str, str]:
+        """Return where each fact that is not null is published, by the fact's address (`columns.action.dims`)."""
+        return citations(self)
+
+    def affecting(self) -> dict[str, Any]:
+        """Return what of the description affects what is stored: a better citation is no reason to read recordings again."""
+        return self.model_dump(mode="json", exclude=set(FOR_PEOPLE))
 
 
 def read_descriptions(folder: Path) -> dict[str, DatasetDescription]:
@@ -195,8 +235,30 @@ def apply(description: DatasetDescription, columns: Mapping[str, Column]) -> dic
     return {name: column if (entry := entries[name]) is None else _filled(column, entry) for name, column in columns.items()}
 
 
+def _differs(description: DatasetDescription, name: str, what: str, expected: str, found: str) -> Problem:
+    message = f"{what}: the description of {description.name!r} says {expected}, the recordings say {found}"
+    advice = "correct configs/datasets, or give the dataset another name with --dataset"
+    return Problem("description_differs", message, name, expected=expected, found=found[:400], advice=advice)
+
+
+def _space_differs(description: DatasetDescription, name: str, said: ActionSpace, known: ActionSpace) -> Problem | None:
+    """Return where an action space that a file states contradicts the description's; what either leaves open does not."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("kind", known.kind, said.kind if said.kind != "other" else None),
+        ("rotation", known.rotation, said.rotation),
+        ("frame", known.frame, said.frame),
+        ("absolute", known.absolute, said.absolute),
+        ("gripper (closed, open)", known.gripper and (known.gripper.closed, known.gripper.open), said.gripper and (said.gripper.closed, said.gripper.open)),
+    ]
+    wrong = [(fact, expected, found) for fact, expected, found in pairs if expected is not None and found is not None and expected != found]
+    if not wrong:
+        return None
+    expected, found = (", ".join(f"{fact} {values[side]}" for fact, *values in wrong) for side in (0, 1))
+    return _differs(description, name, f"column {name!r}", expected, found)
+
+
 def mismatches(description: DatasetDescription, columns: Mapping[str, Column]) -> list[Problem]:
-    """Return where the columns are not what the description says: other widths, and actions that are absent."""
+    """Return where the columns, as the file gives them, are not what the description says: other widths, other meanings, actions that are absent."""
     problems = []
     found: set[int] = set()
     for name, column in columns.items():
@@ -205,26 +267,54 @@ def mismatches(description: DatasetDescription, columns: Mapping[str, Column]) -
             continue
         found.add(id(entry))
         if entry.dims is not None and _last_axis(column) != len(entry.dims):
-            problems.append(
-                Problem(
-                    check="description_differs",
-                    message=f"column {name!r} is not as wide as the description of {description.name!r} says",
-                    where=name,
-                    expected=f"{len(entry.dims)} entries ({', '.join(entry.dims)})",
-                    found=f"shape {column.shape}",
-                    advice="correct configs/datasets, or give the dataset another name",
-                )
-            )
-    for name in description.actions:
-        if id(description.columns[name]) not in found:
-            problems.append(
-                Problem(
-                    check="description_differs",
-                    message=f"the action {name!r} of {description.name!r} is absent",
-                    where=name,
-                    expected=f"a column {name!r}",
-                    found=f"columns {', '.join(sorted(columns)) or 'none'}"[:400],
-                    advice="correct configs/datasets, or give the dataset another name",
-                )
-            )
+            expected = f"{len(entry.dims)} entries ({', '.join(entry.dims)})"
+            problems.append(_differs(description, name, f"column {name!r}", expected, f"shape {column.shape}"))
+        elif entry.action_space is not None and column.action_space is not None:
+            problem = _space_differs(description, name, column.action_space, entry.action_space.value())
+            problems.extend([problem] if problem is not None else [])
+    if any(column.kind == "numeric" for column in columns.values()):  # a film of a known dataset has no actions, and claims none
+        for name in description.actions:
+            if id(description.columns[name]) not in found:
+                listed = ", ".join(sorted(columns)) or "none"
+                problems.append(_differs(description, name, f"the action {name!r} is absent", f"a column {name!r}", f"columns {listed}"))
     return problems
+
+
+def unknown_semantics(dataset: str, columns: Mapping[str, Column]) -> Problem | None:
+    """Return the notice that a dataset has actions of which nothing says what their numbers mean; None where something does, or it has none.
+
+    Whether a format says so itself (the controller settings of robosuite, the names of LeRobot's features) shows in its columns: an action space, or the
+    names of the entries.
+    """
+    actions = [name for name, column in columns.items() if column.meaning == "action" and column.kind == "numeric"]
+    mute = [name for name in actions if columns[name].action_space is None and columns[name].dims is None]
+    if not mute or len(mute) < len(actions):
+        return None
+    names = f"{', '.join(mute[:4])}{' …' if len(mute) > 4 else ''}"
+    return Problem(
+        "unknown_semantics",
+        f"dataset {dataset!r} has no description: what the numbers of {names} mean (space, frame, rotation, gripper) is not known; the names are the file's",
+        dataset,
+        expected="a description in configs/datasets, or columns that say what they mean",
+        found=f"{names} without either",
+        advice="describe the dataset in configs/datasets, or name a known one with --dataset (see `dataengine sources --datasets`)",
+    )
+
+
+# Notices about a dataset as a whole: a job gives each once, whatever the number of its recordings, and they flag no episode.
+DATASET_NOTICES = ("description_differs", "unknown_semantics")
+
+
+def dataset_notices(dataset: str, description: DatasetDescription | None, said: Mapping[str, Column], columns: Mapping[str, Column]) -> list[Problem]:
+    """Return what is to be said of a dataset once: where its description disagrees with the recordings, or that nothing says what its actions mean.
+
+    Args:
+        dataset: its name.
+        description: what is known of it.
+        said: the columns as the reader gave them.
+        columns: the same with the description filled in.
+    """
+    if description is not None:
+        return mismatches(description, said)
+    problem = unknown_semantics(dataset, columns)
+    return [] if problem is None else [problem]

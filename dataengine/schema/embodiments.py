@@ -15,7 +15,7 @@ from dataengine.core.config import Config, read_config
 from dataengine.core.errors import ConfigError, UnknownName
 from dataengine.core.names import data_folder
 
-BodyKind = Literal["arm", "bimanual", "mobile_manipulator", "humanoid", "hand", "gripper", "person"]
+BodyKind = Literal["arm", "bimanual", "mobile_manipulator", "mobile_base", "humanoid", "hand", "gripper", "person"]
 
 
 class Joint(Config):

@@ -24,7 +24,7 @@ from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
-from dataengine.schema.descriptions import DatasetDescription, apply
+from dataengine.schema.descriptions import DatasetDescription, apply, dataset_notices
 from dataengine.store.catalog import Row
 from dataengine.store.features import add_columns, features_conflict
 from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
@@ -117,6 +117,7 @@ class Landing:
         self._features: dict[tuple[str | None, tuple[Column, ...]], tuple[dict[str, Column], str, dict[str, Any]]] = {}
         self._last: tuple[str | None, tuple[Column, ...], tuple[dict[str, Column], str, dict[str, Any]]] | None = None
         self._agreed: dict[str, Column] | None = None
+        self._noticed: set[str] = set()
 
     def land(self, reading: Reading, events: Iterable[Event], files: Opener) -> Outcome:
         """Land everything an item holds. A recording that is broken is taken back and named; the others stay."""
@@ -188,6 +189,7 @@ class Landing:
         try:
             with _AsRejection(info.key or reading.source_uri, "describing and ending it"):
                 _require_text(info)
+                said = info.columns
                 columns, features, document = self._describe(info, reading)
                 self._require_no_conflict(reading, columns, info.key)
                 if columns != info.columns:
@@ -226,6 +228,11 @@ class Landing:
         if columns is not self._agreed:
             self._agreed = columns
             add_columns(self.columns, columns)
+        if features not in self._noticed:
+            self._noticed.add(features)
+            outcome.problems.extend(
+                problem.as_dict() | {"source": reading.source_uri} for problem in dataset_notices(reading.dataset, self.description, said, columns)
+            )
         outcome.features[features] = document
         outcome.problems.extend(problem.as_dict() | {"episode_id": episode_id, "source": reading.source_uri} for problem in problems)
         outcome.episodes.append(row)

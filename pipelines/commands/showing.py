@@ -24,13 +24,9 @@ SHOWN_OF_A_KIND = 3
 def sources(datasets: bool, as_json: bool) -> None:
     """List formats, or known datasets."""
     if datasets:
-        from dataengine.schema.descriptions import descriptions
+        from pipelines.commands.known_datasets import known_datasets
 
-        known = [described.model_dump(mode="json") for described in descriptions().values()]
-        if as_json:
-            print_json(known)
-            return
-        table(["dataset", "what", "rate (Hz)", "embodiment"], [[entry["name"], entry["title"], entry["rate_hz"], entry["embodiment"]] for entry in known])
+        known_datasets(as_json)
         return
     from dataengine.sources.registry import READERS
 

@@ -12,7 +12,7 @@ from dataengine.core.episode import Episode, episodes_of
 from dataengine.core.errors import ConfigError
 from dataengine.core.objects import open_objects
 from dataengine.core.protocols import ReadOptions
-from dataengine.schema.descriptions import apply, describe, descriptions, mismatches, read_descriptions
+from dataengine.schema.descriptions import apply, dataset_notices, describe, descriptions, mismatches, read_descriptions, unknown_semantics
 from dataengine.sources.listing import SourceOpener, list_source
 from dataengine.sources.rlds import reader as rlds
 from tests.support.shared import shared_data
@@ -21,7 +21,7 @@ GOOD = """
 name: a
 title: A dataset
 rate_hz: 7
-cite: [a paper]
+cite: {rate_hz: a paper, columns: a page}
 columns:
   action: {also: [steps/action], dims: [x, gripper], action_space: {kind: ee_delta, gripper: {dimension: 1, closed: 1, open: -1}}}
 actions: [action]
@@ -39,9 +39,10 @@ def test_rates() -> None:
 
 
 def test_by_name_and_alias() -> None:
-    described = describe("bridge")
+    described = describe("bridge_orig")
     assert described is not None
     assert described.name == "bridge_dataset"
+    assert describe("bridge") is descriptions()["bridge"]  # the older copy in Open X-Embodiment has other columns
     assert describe("robosuite_demos") is descriptions()["robosuite_lift"]
     assert describe("lab-towel") is None
 
@@ -126,7 +127,37 @@ def test_a_column_of_another_width_gets_no_dims_and_is_a_problem() -> None:
 
 def test_an_absent_action_is_a_problem() -> None:
     (problem,) = mismatches(descriptions()["bridge_dataset"], {"observation.state": Column("observation.state", shape=(7,))})
-    assert problem.message == "the action 'action' of 'bridge_dataset' is absent"
+    assert (problem.check, problem.where, problem.severity) == ("description_differs", "action", "warning")
+    assert problem.message.startswith("the action 'action' is absent: the description of 'bridge_dataset' says a column 'action'")
+
+
+def test_a_film_of_a_known_dataset_claims_no_action() -> None:
+    assert mismatches(descriptions()["calvin"], {"observation.images.video": Column("observation.images.video", kind="image")}) == []
+
+
+def test_a_meaning_that_the_file_contradicts_is_a_problem() -> None:
+    said = ActionSpace("ee_pose", "rpy", absolute=True, gripper=Gripper(6, 1.0, -1.0))
+    (problem,) = mismatches(descriptions()["bridge_dataset"], {"action": Column("action", shape=(7,), action_space=said)})
+    assert (problem.expected, problem.found) == (
+        "kind ee_delta, absolute False, gripper (closed, open) (0.0, 1.0)",
+        "kind ee_pose, absolute True, gripper (closed, open) (1.0, -1.0)",
+    )
+    agreeing = Column("action", shape=(7,), action_space=ActionSpace("other", frame="base"))  # says less, or what the description leaves open
+    assert mismatches(descriptions()["bridge_dataset"], {"action": agreeing}) == []
+
+
+def test_actions_without_meaning_are_noticed_and_others_are_not() -> None:
+    mute = {"action": Column("action", shape=(7,), meaning="action"), "observation.state": Column("observation.state", shape=(7,), meaning="state")}
+    problem = unknown_semantics("lab-towel", mute)
+    assert problem is not None
+    assert (problem.check, problem.severity, problem.where) == ("unknown_semantics", "warning", "lab-towel")
+    assert "what the numbers of action mean (space, frame, rotation, gripper) is not known" in problem.message
+    assert dataset_notices("lab-towel", None, mute, mute) == [problem]
+    named = {"action": Column("action", shape=(2,), dims=("pan", "tilt"), meaning="action")}  # as LeRobot names its features
+    spaced = {"action": Column("action", shape=(7,), meaning="action", action_space=ActionSpace("ee_delta"))}  # as robosuite's settings say
+    assert unknown_semantics("a", named) is None
+    assert unknown_semantics("a", spaced) is None
+    assert unknown_semantics("a", {"observation.images.video": Column("observation.images.video", kind="image")}) is None
 
 
 @pytest.mark.parametrize(
@@ -134,11 +165,15 @@ def test_an_absent_action_is_a_problem() -> None:
     [
         (GOOD.replace("actions: [action]", "actions: [acton]"), "actions: acton must stand in columns"),
         (GOOD.replace("dimension: 1", "dimension: 2"), "must be below the 2 dims, got 2"),
-        (GOOD.replace("cite: [a paper]", "cite: []"), "cite: "),
+        (GOOD.replace("cite: {rate_hz: a paper, columns: a page}", "cite: {}"), "cite: "),
         (GOOD.replace("rate_hz: 7", "rate_hz: 0"), "rate_hz: "),
         (GOOD.replace("rate_hz: 7", "rate: 7"), "unknown key 'rate', did you mean 'rate_hz'"),
-        (GOOD.replace("rate_hz: 7", "embodiment: r2d2"), "embodiment must be one of .*widowx_250, got 'r2d2'"),
+        (GOOD.replace("rate_hz: 7", "embodiment: r2d2").replace("rate_hz: a", "embodiment: a"), "embodiment must be one of .*widowx_250, .*got 'r2d2'"),
         (GOOD.replace("actions: [action]", "  command: {also: [action]}"), "action must stand once"),
+        (GOOD.replace("closed: 1, open: -1", "closed: 1, open: 1"), "closed and open must differ, got 1.0 for both"),
+        (GOOD.replace("actions: [action]", "  a: {camera: primary}\n  b: {camera: primary}"), "one camera is the primary one, got a, b"),
+        (GOOD + "defects: [it is broken]\n", "defects.0: "),
+        (GOOD + "defects: [{what: it is broken}]\n", "defects.0.cite: Field required"),
         (GOOD.replace("kind: ee_delta", "kind: ee_deltas"), "columns.action.action_space.kind"),
     ],
 )

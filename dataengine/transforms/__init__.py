@@ -1,0 +1,1 @@
+"""Transforms: views of trajectories, as frozen dataclasses with a way back."""
