@@ -44,6 +44,14 @@ class McapConfig(Config):
     recover_truncated: bool = False
 
 
+class Rosbag1Config(McapConfig):
+    """How ROS 1 bags are read: as MCAP files; `recover_truncated` also lands what is whole of a bag that was never closed."""
+
+
+class Rosbag2Config(McapConfig):
+    """How ROS 2 bags are read: as MCAP files."""
+
+
 class RldsConfig(Config):
     """How RLDS datasets are read: bounds on the bytes of one record, and on what its compressed parts may grow to."""
 
@@ -67,6 +75,8 @@ class ReadersConfig(Config):
     rlds: RldsConfig = Field(default_factory=RldsConfig)
     hdf5: Hdf5Config = Field(default_factory=Hdf5Config)
     mcap: McapConfig = Field(default_factory=McapConfig)
+    rosbag1: Rosbag1Config = Field(default_factory=Rosbag1Config)
+    rosbag2: Rosbag2Config = Field(default_factory=Rosbag2Config)
     video: VideoConfig = Field(default_factory=VideoConfig)
 
     def of(self, reader: str) -> dict[str, Any]:

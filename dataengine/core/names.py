@@ -26,6 +26,12 @@ GENERIC_FOLDERS = frozenset(
         "mp4",
         "hdf5",
         "mcap",
+        "sqlite3",
+        "db3",
+        "ros1bag",
+        "rosbag",
+        "rosbags",
+        "rosbag2",
         "bags",
         "bag",
         "logs",
@@ -41,6 +47,9 @@ GENERIC_FOLDERS = frozenset(
         "output",
     ]
 )
+
+# A name that says only when something was recorded: "rosbag2_2025_09_10-13_03_56", "2024-01-02-15-04-05".
+_STAMP = re.compile(r"(?:rosbag2_)?[\d._-]+")
 
 
 def slug(text: str) -> str:
@@ -62,7 +71,7 @@ def dataset_from_path(root_name: str, path: str) -> str:
     `path` is the file's path below the root, `root_name` the root's own name: ("robot_video", "moto/oxe/videos/a.mp4") gives "oxe".
     """
     for folder in reversed([root_name, *path.split("/")[:-1]]):
-        if folder and folder.lower() not in GENERIC_FOLDERS and not re.fullmatch(r"[\d._-]+", folder):
+        if folder and folder.lower() not in GENERIC_FOLDERS and not _STAMP.fullmatch(folder):
             return slug(folder)
     return slug(root_name)
 

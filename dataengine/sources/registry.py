@@ -8,8 +8,10 @@ from dataengine.sources import video
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.rlds import reader as rlds
+from dataengine.sources.rosbag1 import reader as rosbag1
+from dataengine.sources.rosbag2 import reader as rosbag2
 
-READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "mcap": mcap, "video": video}
+READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "rosbag2": rosbag2, "mcap": mcap, "rosbag1": rosbag1, "video": video}
 
 
 def reader(name: str) -> Reader:

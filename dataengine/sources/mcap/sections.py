@@ -30,12 +30,7 @@ from dataengine.sources.mcap.records import (
     Record,
     parse_record,
 )
-
-# Nothing in a file may make us hold more than this at once; recorders write chunks of 1 to 16 MiB.
-MAX_RECORD_BYTES = 256 << 20
-# A file may not unpack to more than this many times its size, beyond the first GiB: no sensor compresses so well.
-MAX_RATIO = 2000
-FREE_BYTES = 1 << 30
+from dataengine.sources.messages.packed import MAX_RECORD_BYTES, Allowance, Zstd, unpack_lz4
 
 _FOOTER_SIZE = PREFIX.size + 20
 _DATA_END_SIZE = PREFIX.size + 4
@@ -46,51 +41,22 @@ class Unpacker:
     """Unpacks chunks: sizes bounded before they are allocated, checksums compared."""
 
     def __init__(self, file_size: int) -> None:
-        self._left = FREE_BYTES + MAX_RATIO * file_size
-        self._zstd: Callable[..., bytes] | None = None
-
-    def _zstandard(self, packed: memoryview, size: int, where: str) -> bytes:
-        import zstandard
-
-        try:
-            declared = zstandard.frame_content_size(packed)
-            if declared >= 0 and declared != size:
-                raise BadRecording(where, f"a zstd frame of {size} bytes", f"one of {declared}", "restore the file from a copy", check="bad_chunk")
-            if self._zstd is None:
-                self._zstd = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress
-            return self._zstd(packed, max_output_size=size) if size else b""
-        except (zstandard.ZstdError, MemoryError) as error:
-            raise BadRecording(where, "a readable zstd frame", str(error), "restore the file from a copy", check="bad_chunk") from error
-
-    @staticmethod
-    def _lz4(packed: memoryview, size: int, where: str) -> bytes:
-        from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
-
-        try:
-            # One byte more than promised, so that a frame that goes on shows.
-            return bytes(LZ4FrameDecompressor().decompress(packed, max_length=size + 1))
-        except (RuntimeError, EOFError, MemoryError, ValueError) as error:
-            raise BadRecording(where, "a readable lz4 frame", str(error), "restore the file from a copy", check="bad_chunk") from error
+        self._allowance = Allowance(file_size)
+        self._zstd = Zstd()
 
     def chunk(self, body: Buffer, where: str) -> Chunk:
         """Return the chunk of a record's body with its records unpacked."""
         f = Fields(body, 0, len(body), where)
         start_time, end_time, size, crc, compression = f.u64(), f.u64(), f.u64(), f.u32(), f.text()
         length = f.u64()
-        if size > MAX_RECORD_BYTES:
-            raise BadRecording(where, f"a chunk of at most {MAX_RECORD_BYTES} bytes", f"{size}", "record it with smaller chunks", check="chunk_too_large")
-        self._left -= size
-        if self._left < 0:
-            raise BadRecording(
-                where, f"chunks that unpack to at most {MAX_RATIO} times the file", "more", "check where the file comes from", check="unpacks_too_large"
-            )
+        self._allowance.take(size, where)
         if length > f.end - f.at:
             raise BadRecording(where, f"{length} bytes of records", f"{f.end - f.at}", "restore the file from a copy", check="record_too_short")
         packed = memoryview(body)[f.at : f.at + length]
         if compression == "zstd":
-            data: Buffer = self._zstandard(packed, size, where)
+            data: Buffer = self._zstd.unpack(packed, size, where)
         elif compression == "lz4":
-            data = self._lz4(packed, size, where)
+            data = unpack_lz4(packed, size, where)
         elif compression == "":
             data = packed
         else:

@@ -233,6 +233,11 @@ class Topic:
         return self._frame.decode("utf-8", "replace") if self._frame and not self._frame_changes else None
 
     @property
+    def log_start_ns(self) -> int:
+        """Return the earliest log time of its messages so far; there must be one."""
+        return self._bounds["log"]
+
+    @property
     def is_picture(self) -> bool:
         """Whether the topic's messages hold pictures."""
         return self._pictures is not None

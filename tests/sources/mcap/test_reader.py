@@ -15,6 +15,7 @@ from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.stream import Frames, Items
 from dataengine.sources.listing import list_source
 from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.messages.recording import BATCH_ROWS
 from tests.support.mcap_files import (
     JOINT_STATE,
     STRING,
@@ -318,7 +319,7 @@ def test_sequence_numbers_are_two_figures_while_they_count_and_a_stream_once_the
 
 
 def test_a_break_after_many_batches_gives_all_sequence_numbers(tmp_path: Path) -> None:
-    count = mcap.BATCH_ROWS * 2 + 3
+    count = BATCH_ROWS * 2 + 3
     numbers = [*range(10, 10 + count - 1), 7]
     data = write_mcap({"/say": TEXT}, [("/say", T0 + i, _text("x")) for i in range(count)], sequences=numbers)
     assert episode_of_file(tmp_path, data).streams["say.sequence"].values.tolist() == numbers  # type: ignore[union-attr]

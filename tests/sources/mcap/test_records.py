@@ -15,7 +15,8 @@ import zstandard
 
 from dataengine.core.errors import BadRecording
 from dataengine.sources.mcap.records import CHUNK, FOOTER, HEADER, MAGIC, MESSAGE, Header, Message, MessageIndex
-from dataengine.sources.mcap.sections import FREE_BYTES, MAX_RATIO, Unpacker, records, sections
+from dataengine.sources.mcap.sections import Unpacker, records, sections
+from dataengine.sources.messages.packed import FREE_BYTES, MAX_RATIO
 from tests.support.shared import shared_data
 
 
