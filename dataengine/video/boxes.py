@@ -80,7 +80,7 @@ def _check_track(file: BinaryIO, start: int, end: int, size: int, where: str) ->
     """Check the tables of one track, which lie four levels deep."""
     limit, tables, pending, seen = max(size, 1), [], [(start, end)], 0
     while pending:
-        for kind, inside, after in _boxes(file, *pending.pop()):
+        for kind, inside, after in boxes(file, *pending.pop()):
             seen += 1
             if seen > MAX_BOXES:
                 break
@@ -96,7 +96,7 @@ def _check_track(file: BinaryIO, start: int, end: int, size: int, where: str) ->
         _check_table(file, kind, inside, after, limit, where)
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start of the content and end of each box in a range."""
     at, seen = start, 0
     while seen < MAX_BOXES and (box := _box(file, at, end)) is not None:
@@ -108,9 +108,9 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 def mp4_rotations(file: BinaryIO, size: int) -> dict[int, float]:
     """Return for each track id of an MP4 by how many degrees, counter-clockwise, its pictures are turned to be shown (ISO/IEC 14496-12 §8.3.2, the matrix)."""
     found: dict[int, float] = {}
-    for kind, inside, after in _boxes(file, 0, size):
-        for track, track_inside, track_end in _boxes(file, inside, after) if kind == b"moov" else ():
-            for header, start, end in _boxes(file, track_inside, track_end) if track == b"trak" else ():
+    for kind, inside, after in boxes(file, 0, size):
+        for track, track_inside, track_end in boxes(file, inside, after) if kind == b"moov" else ():
+            for header, start, end in boxes(file, track_inside, track_end) if track == b"trak" else ():
                 if header != b"tkhd":
                     continue
                 file.seek(start)
@@ -153,7 +153,7 @@ def check_mp4(file: BinaryIO, size: int, where: str) -> None:
         )
     if moov[1] - moov[0] > MAX_MOOV_BYTES:
         raise BadRecording(where, f"a 'moov' of at most {MAX_MOOV_BYTES} bytes", f"{moov[1] - moov[0]}", "the file is damaged", check="absurd_size")
-    for kind, inside, after in _boxes(file, *moov):
+    for kind, inside, after in boxes(file, *moov):
         if kind == b"trak":
             _check_track(file, inside, after, size, where)
 
