@@ -69,6 +69,16 @@ class Hdf5Config(Config):
     """How HDF5 files are read: nothing to choose yet."""
 
 
+class ReplayBufferConfig(Config):
+    """How replay buffers are read: `frames` that came losslessly packed stay exact, or are encoded as video as other raw frames are."""
+
+    frames: Literal["exact", "video"] = "exact"
+
+
+class GpmfConfig(Config):
+    """How raw GoPro telemetry is read: nothing to choose yet."""
+
+
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
@@ -78,6 +88,8 @@ class ReadersConfig(Config):
     rosbag1: Rosbag1Config = Field(default_factory=Rosbag1Config)
     rosbag2: Rosbag2Config = Field(default_factory=Rosbag2Config)
     video: VideoConfig = Field(default_factory=VideoConfig)
+    replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
+    gpmf: GpmfConfig = Field(default_factory=GpmfConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

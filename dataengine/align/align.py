@@ -174,7 +174,8 @@ def _on_control_clock(info: EpisodeInfo, streams: Mapping[str, AlignInput], conf
     for name, stream in streams.items():
         if len(stream) and stream.timestamps_ns is not None:
             order, clock_flags = order_of(stream.timestamps_ns)
-            flags |= clock_flags
+            if stream.column.steps:  # the others are no columns: the checks of clocks describe them
+                flags |= clock_flags
             sorted_times[name] = stream.timestamps_ns if order is None else stream.timestamps_ns[order]
             if order is not None:
                 orders[name] = order

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dataengine.core.jxl import CODESTREAM, CONTAINER, jxl_header
 from dataengine.core.stream import Buffer
+
+# Encodings of pictures whose headers are read here.
+PICTURE_ENCODINGS = ("jpeg", "png", "jxl")
 
 
 class PictureHeader(NamedTuple):
@@ -72,16 +76,20 @@ def _png(data: Buffer) -> PictureHeader | None:
 
 
 def picture_header(data: Buffer) -> PictureHeader | None:
-    """Return what the header of a JPEG or PNG says, None where the bytes are neither or the header is cut off.
+    """Return what the header of a JPEG, PNG or JPEG XL picture says, None where the bytes are none of them or the header is cut off.
 
-    Source: ITU-T T.81 annex B (markers), PNG specification (chunk layout).
+    A bare JPEG XL codestream has no mark at its end, so it always counts as complete. Source: ITU-T T.81 annex B (markers), PNG
+    specification (chunk layout), `dataengine.core.jxl`.
     """
-    start = bytes(data[:8])
+    start = bytes(data[:12])
     if start[:2] == b"\xff\xd8":
         found = _jpeg(data)
         return found.header if found is not None else None
-    if start == b"\x89PNG\r\n\x1a\n":
+    if start[:8] == b"\x89PNG\r\n\x1a\n":
         return _png(data)
+    if start[:2] == CODESTREAM or start == CONTAINER:
+        jxl = jxl_header(data)
+        return PictureHeader("jxl", *jxl) if jxl is not None else None
     return None
 
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
 from dataengine.sources import video
+from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
 from dataengine.sources.rosbag1 import reader as rosbag1
 from dataengine.sources.rosbag2 import reader as rosbag2
 
-READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "rosbag2": rosbag2, "mcap": mcap, "rosbag1": rosbag1, "video": video}
+READERS: dict[str, Reader] = {
+    "rlds": rlds,
+    "replay_buffer": replay_buffer,
+    "hdf5": hdf5,
+    "rosbag2": rosbag2,
+    "mcap": mcap,
+    "rosbag1": rosbag1,
+    "gpmf": gpmf,
+    "video": video,
+}
 
 
 def reader(name: str) -> Reader:

@@ -14,18 +14,19 @@ from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.names import dataset_from_path, slug
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
+from dataengine.sources.gopro.telemetry import Telemetry, may_have_telemetry
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
 from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
 
 NAME = "video"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 RECOGNISED_BY = (
     "content of MP4, MOV, MKV, WebM, AVI or MPEG-TS, whatever the file's extension; captions: <stem>.txt, <stem>.json, "
     '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above'
 )
-KEEPS = "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks; the origin is human_video unless the config says otherwise"
+KEEPS = "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks, the telemetry of a GoPro on its own clocks; the origin is human_video unless the config says otherwise"
 
 # Claimed by name only, so that a damaged video is reported and not passed over. `.ts` is not among them: most of those are TypeScript.
 VIDEO_EXTENSIONS = frozenset([".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"])
@@ -235,9 +236,13 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
         yield Noticed(fault)
     for track, index in indexes.items():
         yield frame_rows(names[track], item.path, index)
+    telemetry = Telemetry(files, item.path)
+    if may_have_telemetry(info):
+        yield from telemetry.rows()
     main = info.main
     assert main is not None
-    yield _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+    ended = _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+    yield telemetry.added_to(ended)
 
 
 def _info(

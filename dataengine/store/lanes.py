@@ -16,12 +16,12 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.digest import new_digest
 from dataengine.core.errors import BadRecording
-from dataengine.core.pictures import PictureHeader, PictureHeaders
+from dataengine.core.pictures import PICTURE_ENCODINGS, PictureHeader, PictureHeaders
 from dataengine.core.stream import Buffer, Items
 from dataengine.store.arrays import ArrayWriter, BytesWriter, FileLog, write_group
 
 NO_TIME = np.iinfo(np.int64).min
-PICTURES = ("jpeg", "png")
+PICTURES = PICTURE_ENCODINGS
 KEPT_FOR_STEPS_BYTES = 256 << 20
 COPIED_BYTES = 16 << 10
 STEP_ROW_BYTES = 16 << 10

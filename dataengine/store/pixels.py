@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.core.errors import StoreError
+from dataengine.core.errors import StoreError, UsageError
 from dataengine.core.objects import Objects
 from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
@@ -20,12 +20,19 @@ from dataengine.video.container import MAX_PIXELS
 
 
 def decode_picture(data: Buffer, where: str) -> Array:
-    """Decode one JPEG or PNG to (H, W, 3) uint8 RGB, or as it is where it has 16 bits; raise StoreError where it cannot be."""
+    """Decode one JPEG, PNG or JPEG XL to (H, W, 3) uint8 RGB, or as it is where it has 16 bits.
+
+    Raises:
+        StoreError: it cannot be decoded.
+        UsageError: it is JPEG XL, and the library that decodes it is not installed.
+    """
     import cv2
 
     header = picture_header(data)
     if header is not None and header.height * header.width > MAX_PIXELS:
         raise StoreError(f"{where}: expected a picture of at most {MAX_PIXELS} px, found {header.width} x {header.height}; leave this frame out")
+    if header is not None and header.encoding == "jxl":
+        return _decode_jxl(data, where)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if len(data) else None
     except cv2.error:
@@ -35,6 +42,25 @@ def decode_picture(data: Buffer, where: str) -> Array:
     if picture.ndim == 2:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)) if picture.dtype == np.uint8 else np.asarray(picture)
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+
+
+def _decode_jxl(data: Buffer, where: str) -> Array:
+    """Decode one JPEG XL picture whose size was checked; grey becomes RGB, an alpha channel is left out."""
+    try:
+        from imagecodecs import JpegxlError, jpegxl_decode
+    except ImportError:
+        raise UsageError(f"{where}: JPEG XL pictures are decoded by imagecodecs, which is not installed: pip install 'robot-dataengine[umi]'") from None
+    try:
+        picture = np.asarray(jpegxl_decode(bytes(data), numthreads=1))
+    except (JpegxlError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{where}: expected a picture, found {len(data)} bytes that cannot be decoded ({error}); leave this frame out") from error
+    if picture.ndim == 2:
+        picture = picture[:, :, None]
+    if picture.ndim != 3:
+        raise StoreError(f"{where}: expected one picture, found {list(picture.shape)}; leave this frame out")
+    if picture.dtype == np.uint8 and picture.shape[2] in (1, 2):
+        return np.repeat(picture[:, :, :1], 3, axis=2)
+    return np.ascontiguousarray(picture[:, :, :3]) if picture.shape[2] > 3 else picture
 
 
 def decode_frames(objects: Objects, row: Row, entry: Row, frames: Sequence[int]) -> Array:

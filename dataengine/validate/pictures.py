@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.core.pictures import PictureHeaders
+from dataengine.core.pictures import PICTURE_ENCODINGS, PictureHeaders
 from dataengine.core.problem import Problem
 from dataengine.core.stream import Items
 from dataengine.validate.limits import CheckLimits
 
-_PARSED = frozenset({"jpeg", "png"})
+_PARSED = frozenset(PICTURE_ENCODINGS)
 _TAIL_BYTES = 24
 _HEADER_BYTES = 640  # of a JPEG with the usual tables, before its first pixel
 
@@ -57,7 +57,7 @@ class ReadPictures:
 
 
 def picture_facts(items: Items) -> ReadPictures:
-    """Measure encoded pictures. Of encodings other than JPEG and PNG nothing is known, and nothing is said to be wrong."""
+    """Measure encoded pictures. Of encodings other than JPEG, PNG and JPEG XL nothing is known, and nothing is said to be wrong."""
     read = PictureHeaders()
     table = np.zeros((len(items), 4), dtype=np.int32)
     for row, data in enumerate(items.data):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from dataengine.core.pictures import PictureHeader, PictureHeaders, picture_header
 from dataengine.samples.pictures import marked_jpeg
@@ -49,3 +50,21 @@ def test_any_byte_of_the_header_may_differ():
         other = bytearray(jpeg)
         other[place] ^= 0x11
         assert PictureHeaders().of([jpeg, other, jpeg]) == [picture_header(jpeg), picture_header(other), picture_header(jpeg)], place
+
+
+def test_headers_of_jpeg_xl():
+    """Each size takes another way through the header: multiples of 8, 9 and 13 bits, a ratio, a metadata part that is not the default."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    rng = np.random.default_rng(3)
+    for height, width in ((24, 40), (25, 41), (600, 3), (32, 32), (30, 40), (27, 48), (513, 2)):
+        for channels in (1, 3, 4):
+            pixels = rng.integers(0, 255, (height, width, channels), dtype=np.uint8)
+            for options in ({"level": 99}, {"lossless": True}, {"lossless": True, "usecontainer": True}):
+                data = imagecodecs.jpegxl_encode(pixels[..., 0] if channels == 1 else pixels, **options)
+                assert picture_header(data) == PictureHeader("jxl", height, width, channels, True), (height, width, channels, options)
+    sixteen = imagecodecs.jpegxl_encode(rng.integers(0, 60000, (24, 40, 3), dtype=np.uint16), lossless=True)
+    assert picture_header(sixteen) == PictureHeader("jxl", 24, 40, 3, True)
+    contained = imagecodecs.jpegxl_encode(pixels, usecontainer=True)
+    assert picture_header(contained[:-1]) == PictureHeader("jxl", 513, 2, 4, False)
+    assert picture_header(b"\xff\x0a") is picture_header(b"\xff\x0a\x05") is picture_header(contained[:40]) is None
+    assert PictureHeaders().of([sixteen, b"", sixteen]) == [picture_header(sixteen), None, picture_header(sixteen)]

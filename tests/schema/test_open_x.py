@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dataengine.sources.rlds.columns import stream_name
 
 from dataengine.core.column import Column
 from dataengine.schema.descriptions import DatasetDescription, apply, descriptions
+from dataengine.sources.rlds.columns import stream_name
 
 # The names under which TFDS lists them: a file of another name would describe nothing.
 _NAMES = """
