@@ -61,6 +61,10 @@ class Hdf5Config(Config):
     """How HDF5 files are read: nothing to choose yet."""
 
 
+class LerobotConfig(Config):
+    """How LeRobot datasets are read: nothing to choose yet."""
+
+
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
@@ -68,6 +72,7 @@ class ReadersConfig(Config):
     hdf5: Hdf5Config = Field(default_factory=Hdf5Config)
     mcap: McapConfig = Field(default_factory=McapConfig)
     video: VideoConfig = Field(default_factory=VideoConfig)
+    lerobot: LerobotConfig = Field(default_factory=LerobotConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

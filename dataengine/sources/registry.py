@@ -6,10 +6,11 @@ from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
 from dataengine.sources import video
 from dataengine.sources.hdf5 import reader as hdf5
+from dataengine.sources.lerobot import reader as lerobot
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.rlds import reader as rlds
 
-READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "mcap": mcap, "video": video}
+READERS: dict[str, Reader] = {"rlds": rlds, "lerobot": lerobot, "hdf5": hdf5, "mcap": mcap, "video": video}
 
 
 def reader(name: str) -> Reader:
