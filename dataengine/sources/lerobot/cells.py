@@ -132,17 +132,17 @@ def picture_encoding(data: Buffer) -> str:
 
 def texts(array: Any) -> list[bytes]:
     """Return the texts of a column in UTF-8, empty for a null."""
-    found: list[bytes] = []
-    for cell in storage(array):
-        buffer = cell.as_buffer() if cell.is_valid else None
-        data = b"" if buffer is None else buffer.to_pybytes()
-        found.append(data.decode("utf-8", "replace").encode())
-    return found
+    return [_buffer(cell).decode("utf-8", "replace").encode() for cell in storage(array)]
 
 
 def raw_bytes(array: Any) -> list[bytes]:
     """Return the cells of a binary column, empty for a null."""
-    return [cell.as_buffer().to_pybytes() if cell.is_valid else b"" for cell in storage(array)]
+    return [_buffer(cell) for cell in storage(array)]
+
+
+def _buffer(cell: Any) -> bytes:
+    buffer = cell.as_buffer() if cell.is_valid else None
+    return b"" if buffer is None else bytes(buffer.to_pybytes())
 
 
 def pictures(array: Any) -> list[tuple[bytes, str]]:
@@ -152,7 +152,7 @@ def pictures(array: Any) -> list[tuple[bytes, str]]:
     found = []
     for row in range(len(array)):
         there = array[row].is_valid
-        picture = data[row].as_buffer().to_pybytes() if there and data[row].is_valid else b""
+        picture = _buffer(data[row]) if there else b""
         path = paths[row].as_py() if there and paths[row].is_valid else ""
         found.append((picture, path if isinstance(path, str) else ""))
     return found

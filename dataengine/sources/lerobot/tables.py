@@ -131,17 +131,22 @@ class Tables:
 
         return pa.PythonFile(_Bounded(self._files.open(path)), mode="r")
 
-    def _parquet(self, path: str) -> Any:
+    @contextmanager
+    def _parquet(self, path: str) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(
-            self._open(path),
-            memory_map=False,
-            pre_buffer=False,
-            buffer_size=1 << 20,
-            thrift_string_size_limit=THRIFT_STRING_BYTES,
-            thrift_container_size_limit=THRIFT_ENTRIES,
-        )
+        file = self._open(path)
+        try:
+            yield pq.ParquetFile(
+                file,
+                memory_map=False,
+                pre_buffer=False,
+                buffer_size=1 << 20,
+                thrift_string_size_limit=THRIFT_STRING_BYTES,
+                thrift_container_size_limit=THRIFT_ENTRIES,
+            )
+        finally:
+            file.close()
 
     def _describe(self, path: str) -> tuple[Any, list[Group]]:
         with self._files.open(path) as file:
