@@ -112,7 +112,10 @@ def write_one(
     }
     every = {name: values for name, values in (every | dict(columns)).items() if values is not None}
     write_table(folder / "data" / "chunk-000" / "episode_000000.parquet", every)
-    declared = {name: feature("float32" if name == "timestamp" else "int64", 1) for name in every} | dict(features or {})
+    declared = {
+        name: feature("float32" if name == "timestamp" else "int64", 1) for name in every if name not in columns or name in ("timestamp", "frame_index")
+    }
+    declared |= dict(features or {})
     (folder / "meta").mkdir(parents=True, exist_ok=True)
     content = {"codebase_version": version, "fps": fps, "features": declared, "total_episodes": 1, "total_frames": rows, "splits": {"train": "0:1"}} | info
     (folder / "meta" / "info.json").write_text(json.dumps(content))

@@ -41,7 +41,8 @@ def body_of(robot_type: str | None) -> str | None:
 class Dataset:
     """The side files of an item's dataset.
 
-    `root` is the dataset's folder below the source's root. `table` has the episodes of v3, `record_of_item` the entry of the one episode of a v2 file.
+    `root` is the dataset's folder below the source's root. `table` has the episodes of v3, `record_of_item` the entry of the one episode of a v2 file. `cameras` are
+    those that have any video in the whole dataset.
     """
 
     root: str
@@ -49,6 +50,7 @@ class Dataset:
     tasks: Mapping[int, str] = field(default_factory=dict)
     modality: Modality = field(default_factory=Modality)
     videos: VideoFiles = field(default_factory=VideoFiles)
+    cameras: frozenset[str] = frozenset()
     table: EpisodeTable | None = None
     record_of_item: EpisodeRecord | None = None
     names: TableName = field(default_factory=TableName)
@@ -117,4 +119,5 @@ def read_dataset(item: Item, files: Opener, options: ReadOptions) -> Dataset:
     elif isinstance(extra.get("record"), dict):
         found.record_of_item = episode_record(extra["record"])
     found.videos = video_files(extra.get("videos", ()), found.info.cameras)
+    found.cameras = frozenset(extra.get("cameras", ())) | found.videos.cameras
     return found

@@ -100,7 +100,7 @@ class EpisodeReading:
         for planned, (paths, seconds) in frames_of_video.items():
             yield from self._referred_video(planned, paths, seconds)
         if not frames_of_video:
-            for camera in sorted({*self._dataset.info.cameras, *self._dataset.videos.cameras}):
+            for camera in sorted({*self._dataset.info.cameras, *self._dataset.cameras}):
                 yield from self._camera_rows(camera)
         success = self._numbers.get("next.success")
         if success is not None and success.dtype == bool:
@@ -325,7 +325,7 @@ class EpisodeReading:
         found = self._dataset.video_of(camera, self._cut.index, self.record) if self._cut.occurrence == 0 or self.record is not None else None
         if found is not None:
             yield from self._video(camera, *found)
-        elif camera in self._dataset.videos.cameras:
+        elif camera in self._dataset.cameras:
             self.note("missing_video", f"a video of {camera!r}", "none of this episode", "look for the file; the episode lands without this camera")
 
     def _referred_video(self, planned: PlannedColumn, paths: list[str], seconds: Array) -> Iterator[Rows]:

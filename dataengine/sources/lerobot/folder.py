@@ -235,16 +235,16 @@ def _single_items(listing: Listing, folder: _Folder, paths: list[str], videos: V
     if paths:
         folder.problems += _single_problems(folder, present, lines, videos, where)
     shared = {"info": _info_digest(folder), "side": digest_json([_digest(listing, path) for path in (folder.tasks, folder.modality)])}
+    seen = sorted(videos.cameras)
     items = []
     for path in paths:
         number = table_name(folder.below(path)).episode
         assert number is not None
-        own = {camera: file for (camera, episode), file in videos.by_episode.items() if episode == number} if len(paths) == 1 else None
-        cameras = own if own is not None else {camera: videos.by_episode[camera, number] for camera in videos.cameras if (camera, number) in videos.by_episode}
+        cameras = {camera: videos.by_episode[camera, number] for camera in seen if (camera, number) in videos.by_episode}
         record = lines.get(number)
         files = [listing.files[path], *(listing.files[join(folder.root, file)] for _, file in sorted(cameras.items()))]
         files.append(SourceFile(join(folder.root, "meta"), 0, digest_json([shared, record])))
-        extra = {**base, "tables": [path], "record": record, "videos": sorted(cameras.values())}
+        extra = {**base, "tables": [path], "record": record, "videos": sorted(cameras.values()), "cameras": seen}
         if folder.episodes:
             extra["episodes"] = folder.episodes
             extra["videos"] = [folder.below(video) for video in folder.videos]
