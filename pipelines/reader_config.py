@@ -65,31 +65,28 @@ class VideoConfig(Config):
     origin: Origin | None = None
 
 
-class Hdf5Config(Config):
-    """How HDF5 files are read: nothing to choose yet."""
-
-
 class ReplayBufferConfig(Config):
     """How replay buffers are read: `frames` that came losslessly packed stay exact, or are encoded as video as other raw frames are."""
 
     frames: Literal["exact", "video"] = "exact"
 
 
-class GpmfConfig(Config):
-    """How raw GoPro telemetry is read: nothing to choose yet."""
+class NothingYet(Config):
+    """A format that has nothing to choose yet."""
 
 
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
     rlds: RldsConfig = Field(default_factory=RldsConfig)
-    hdf5: Hdf5Config = Field(default_factory=Hdf5Config)
+    hdf5: NothingYet = Field(default_factory=NothingYet)
     mcap: McapConfig = Field(default_factory=McapConfig)
     rosbag1: Rosbag1Config = Field(default_factory=Rosbag1Config)
     rosbag2: Rosbag2Config = Field(default_factory=Rosbag2Config)
     video: VideoConfig = Field(default_factory=VideoConfig)
     replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
-    gpmf: GpmfConfig = Field(default_factory=GpmfConfig)
+    gpmf: NothingYet = Field(default_factory=NothingYet)
+    lerobot: NothingYet = Field(default_factory=NothingYet)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

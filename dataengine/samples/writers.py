@@ -8,6 +8,7 @@ from pathlib import Path
 from dataengine.core.errors import UnknownName
 from dataengine.samples.aloha import AlohaOptions, write_aloha
 from dataengine.samples.arm import ArmRecording
+from dataengine.samples.lerobot import LerobotOptions, write_lerobot
 from dataengine.samples.mcap import McapOptions, write_mcap
 from dataengine.samples.rlds import RldsOptions, write_rlds
 from dataengine.samples.robomimic import write_robomimic
@@ -37,6 +38,9 @@ WRITERS: Mapping[str, Writer] = {
     "aloha": lambda folder, recordings: write_aloha(folder, recordings),
     "aloha_jpeg": lambda folder, recordings: write_aloha(folder, recordings, AlohaOptions(compress=True, timestamps=True)),
     "robomimic": lambda folder, recordings: [write_robomimic(folder / "demos.hdf5", recordings)],
+    "lerobot": lambda folder, recordings: write_lerobot(folder, recordings),
+    "lerobot_v21": lambda folder, recordings: write_lerobot(folder, recordings, LerobotOptions("v2.1")),
+    "lerobot_gr00t": lambda folder, recordings: write_lerobot(folder, recordings, LerobotOptions("v2.0", gr00t=True)),
     "mcap_ros2": _mcap(McapOptions()),
     "mcap_ros1": _mcap(McapOptions("ros1", "lz4")),
     "mcap_protobuf": _mcap(McapOptions("protobuf", "none")),

@@ -7,6 +7,7 @@ from dataengine.core.protocols import Reader
 from dataengine.sources import video
 from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
+from dataengine.sources.lerobot import reader as lerobot
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
@@ -15,9 +16,10 @@ from dataengine.sources.rosbag2 import reader as rosbag2
 
 READERS: dict[str, Reader] = {
     "rlds": rlds,
+    "lerobot": lerobot,
     "replay_buffer": replay_buffer,
-    "hdf5": hdf5,
     "rosbag2": rosbag2,
+    "hdf5": hdf5,
     "mcap": mcap,
     "rosbag1": rosbag1,
     "gpmf": gpmf,
