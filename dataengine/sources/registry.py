@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
 from dataengine.sources import json_mp4, video
+from dataengine.sources.droid import reader as droid
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.rlds import reader as rlds
 
-READERS: dict[str, Reader] = {"rlds": rlds, "hdf5": hdf5, "mcap": mcap, "json_mp4": json_mp4, "video": video}
+READERS: dict[str, Reader] = {"rlds": rlds, "droid": droid, "hdf5": hdf5, "mcap": mcap, "json_mp4": json_mp4, "video": video}
 
 
 def reader(name: str) -> Reader:
