@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import video
+from dataengine.sources import json_mp4, video
+from dataengine.sources.droid import reader as droid
 from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.lerobot import reader as lerobot
@@ -17,6 +18,8 @@ from dataengine.sources.rosbag2 import reader as rosbag2
 READERS: dict[str, Reader] = {
     "rlds": rlds,
     "lerobot": lerobot,
+    "droid": droid,
+    "json_mp4": json_mp4,
     "replay_buffer": replay_buffer,
     "rosbag2": rosbag2,
     "hdf5": hdf5,

@@ -1,4 +1,4 @@
-"""HDF5 recordings, by the family that a file's content shows: ALOHA/ACT, robomimic/LIBERO/robosuite.
+"""HDF5 recordings, by the family that a file's content shows: ALOHA/ACT, robomimic/LIBERO/robosuite, DROID's trajectory alone.
 
 Opening a file runs a parser in C over bytes that nobody vouches for, so `find` looks at signatures only; the family is recognised in
 `read`, which a job calls in a child process.
@@ -13,6 +13,7 @@ from dataengine.core.episode import Event
 from dataengine.core.errors import BadRecording, printable
 from dataengine.core.names import dataset_from_path
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
+from dataengine.sources.droid import trajectory as droid
 from dataengine.sources.hdf5 import aloha, robomimic
 from dataengine.sources.hdf5.tree import SIGNATURE, SIGNATURE_OFFSETS, Tree, names, open_tree
 
@@ -36,6 +37,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     aloha.NAME: Family(aloha.LAYOUT, aloha.recognise, aloha.read),
     robomimic.NAME: Family(robomimic.LAYOUT, robomimic.recognise, robomimic.read),
+    droid.NAME: Family(droid.LAYOUT, droid.recognise, droid.read),
 }
 
 
