@@ -14,7 +14,9 @@ from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.names import dataset_from_path, slug
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
-from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
+from dataengine.sources.cut_video import VideoTrack, episodes_of_video
+from dataengine.sources.cuts import episode_rule
+from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, repeated_times
 from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
@@ -233,11 +235,11 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     texts, kept, faults = _read_beside(files, item.extra.get("beside", ()))
     for fault in faults:
         yield Noticed(fault)
-    for track, index in indexes.items():
-        yield frame_rows(names[track], item.path, index)
     main = info.main
     assert main is not None
-    yield _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+    whole = _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+    tracks = [VideoTrack(names[track], item.path, index) for track, index in indexes.items()]
+    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config))
 
 
 def _info(
