@@ -55,6 +55,19 @@ class SideStream:
         object.__setattr__(self, "ascending", stamps is not None and bool(np.all(np.diff(stamps) >= 0)))
 
 
+def distinct_names(sides: Sequence[SideStream]) -> list[SideStream]:
+    """Return streams with names that differ: a number stands behind a name that occurs again."""
+    used: set[str] = set()
+    out = []
+    for side in sides:
+        name, number = side.column.name, 2
+        while name in used:
+            name, number = f"{side.column.name}_{number}", number + 1
+        used.add(name)
+        out.append(side if name == side.column.name else SideStream(replace(side.column, name=name), side.values, side.clocks, side.clock))
+    return out
+
+
 def text_streams(segments: Sequence[Segment]) -> list[SideStream]:
     """Return what annotations say as streams: their texts by the time at which each begins, and all else as JSON.
 

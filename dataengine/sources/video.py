@@ -17,17 +17,22 @@ from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.sources.cut_video import VideoTrack, episodes_of_video
 from dataengine.sources.cuts import episode_rule
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, repeated_times
+from dataengine.sources.side_cars import read_side_cars, tables_beside, time_unit
 from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
 
 NAME = "video"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 RECOGNISED_BY = (
     "content of MP4, MOV, MKV, WebM, AVI or MPEG-TS, whatever the file's extension; captions: <stem>.txt, <stem>.json, "
-    '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above'
+    '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above; tables of poses, inertial samples '
+    "and narrations: <stem>.csv, <stem>.jsonl, <stem>.json, <stem>_<word>.csv, by the names of their columns"
 )
-KEEPS = "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks; the origin is human_video unless the config says otherwise"
+KEEPS = (
+    "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks, tables beside it as streams on their "
+    "own clocks; the origin is human_video unless the config says otherwise"
+)
 
 # Claimed by name only, so that a damaged video is reported and not passed over. `.ts` is not among them: most of those are TypeScript.
 VIDEO_EXTENSIONS = frozenset([".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"])
@@ -116,6 +121,8 @@ def find(listing: Listing) -> Found:
     paths = [path for path, file in listing.files.items() if _is_video(listing, path, file.size)]
     problems: list[Problem] = []
     mappings = _mappings(listing, paths, problems)
+    tables, unknown = tables_beside(listing, paths)
+    problems += unknown
     items, claimed = [], {captions.path for some in mappings.values() for captions in some}
     for path in paths:
         stem = splitext(path)[0]
@@ -128,7 +135,7 @@ def find(listing: Listing) -> Found:
                 texts.append(text)
                 sources.append(captions.path)
                 break
-        used = list(dict.fromkeys([path, *(name for name in beside if name not in sources), *sources]))
+        used = list(dict.fromkeys([path, *(name for name in beside if name not in sources), *sources, *tables.get(path, ())]))
         claimed.update(used)
         items.append(
             Item(
@@ -138,7 +145,7 @@ def find(listing: Listing) -> Found:
                 dataset=dataset_from_path(listing.name, path),
                 files=tuple(listing.files[name] for name in used),
                 recordings=1,
-                extra={"captions": texts, "beside": [name for name in beside if name not in sources]},
+                extra={"captions": texts, "beside": [name for name in beside if name not in sources], "tables": tables.get(path, [])},
                 by_name=not _shows_video(listing, path, listing.files[path].size),
             )
         )
@@ -232,14 +239,22 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     info, indexes = videos.tracks(item.path)
     names = _stream_names(info.videos)
     problems = [problem for track, index in indexes.items() for problem in _frame_problems(names[track], videos, index, item.path)]
-    texts, kept, faults = _read_beside(files, item.extra.get("beside", ()))
-    for fault in faults:
-        yield Noticed(fault)
     main = info.main
     assert main is not None
+    beside = list(item.extra.get("beside", ()))
+    shown = indexes[main.index]
+    span_ns = int(shown.pts_ns[0]), int(shown.pts_ns[0]) + shown.duration_ns
+    jsons = [name for name in beside if name.lower().endswith(".json")]
+    cars = read_side_cars(files, item.path, item.extra.get("tables", ()), jsons, span_ns, time_unit(options))
+    texts, kept, faults = _read_beside(files, [name for name in beside if name not in cars.read])
+    kept = {**kept, **cars.metadata}
+    texts += [text for rest in cars.metadata.values() for text in _texts_of(rest)]
+    problems += cars.problems
+    for fault in faults:
+        yield Noticed(fault)
     whole = _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
     tracks = [VideoTrack(names[track], item.path, index) for track, index in indexes.items()]
-    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config))
+    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config), cars.sides, cars.segments)
 
 
 def _info(
