@@ -59,10 +59,39 @@ class RldsConfig(Config):
     max_decoded_bytes: int | None = Field(default=None, gt=0)
 
 
-class VideoConfig(Config):
-    """How video is read: `origin` says who acts in it."""
+class LengthCut(Config):
+    """A video is cut into episodes of a length; the last is as long as what is left."""
+
+    by: Literal["length"]
+    seconds: float = Field(gt=0, lt=1e9)
+
+
+class SceneCut(Config):
+    """A video is cut where the whole picture changes at once: `threshold` times more than around it, no sooner than `shortest_s` after the last cut."""
+
+    by: Literal["scene"]
+    threshold: float | None = Field(default=None, gt=0)
+    shortest_s: float = Field(default=0.5, gt=0, lt=1e9)
+
+
+class AnnotationCut(Config):
+    """A video is cut into what its annotations name; frames outside of them are episodes too, or are left out."""
+
+    by: Literal["annotation"]
+    rest: Literal["keep", "drop"] = "keep"
+
+
+class CutConfig(Config):
+    """How recordings that are long videos are read: `episodes` cuts them; None leaves each whole, with its annotations as timed texts."""
+
+    episodes: Annotated[LengthCut | SceneCut | AnnotationCut, Field(discriminator="by")] | None = None
+
+
+class VideoConfig(CutConfig):
+    """How video is read: `origin` says who acts in it, `time_unit` what unit times in side-cars have whose headers name none."""
 
     origin: Origin | None = None
+    time_unit: Literal["ns", "us", "ms", "s"] | None = None
 
 
 class ReplayBufferConfig(Config):
@@ -87,6 +116,10 @@ class ReadersConfig(Config):
     replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
     gpmf: NothingYet = Field(default_factory=NothingYet)
     lerobot: NothingYet = Field(default_factory=NothingYet)
+    egodex: CutConfig = Field(default_factory=CutConfig)
+    egocentric_tar: CutConfig = Field(default_factory=CutConfig)
+    ego4d: CutConfig = Field(default_factory=CutConfig)
+    epic_kitchens: CutConfig = Field(default_factory=CutConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

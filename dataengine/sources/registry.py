@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import json_mp4, video
+from dataengine.sources import egodex, json_mp4, video
 from dataengine.sources.droid import reader as droid
 from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
@@ -14,6 +14,7 @@ from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
 from dataengine.sources.rosbag1 import reader as rosbag1
 from dataengine.sources.rosbag2 import reader as rosbag2
+from dataengine.sources.webdataset import reader as egocentric_tar
 
 READERS: dict[str, Reader] = {
     "rlds": rlds,
@@ -21,6 +22,8 @@ READERS: dict[str, Reader] = {
     "droid": droid,
     "json_mp4": json_mp4,
     "replay_buffer": replay_buffer,
+    "egodex": egodex,
+    "egocentric_tar": egocentric_tar,
     "rosbag2": rosbag2,
     "hdf5": hdf5,
     "mcap": mcap,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from posixpath import basename, dirname, splitext
 from typing import Any, get_args
 
@@ -14,8 +14,11 @@ from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.names import dataset_from_path, slug
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
+from dataengine.sources.cut_video import VideoTrack, distinct_names, episodes_of_video
+from dataengine.sources.cuts import episode_rule
 from dataengine.sources.gopro.telemetry import Telemetry, may_have_telemetry
-from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
+from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, repeated_times
+from dataengine.sources.side_cars import read_side_cars, tables_beside, time_unit
 from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
@@ -24,9 +27,13 @@ NAME = "video"
 VERSION = "1.1.0"
 RECOGNISED_BY = (
     "content of MP4, MOV, MKV, WebM, AVI or MPEG-TS, whatever the file's extension; captions: <stem>.txt, <stem>.json, "
-    '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above'
+    '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above; tables of poses, inertial samples '
+    "and narrations: <stem>.csv, <stem>.jsonl, <stem>.json, <stem>_<word>.csv, by the names of their columns"
 )
-KEEPS = "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks, the telemetry of a GoPro on its own clocks; the origin is human_video unless the config says otherwise"
+KEEPS = (
+    "the file's own bytes (sound, subtitles and other tracks included), every frame's true time and place, captions as tasks, tables beside it and the telemetry of a "
+    "GoPro as streams on their own clocks; the origin is human_video unless the config says otherwise"
+)
 
 # Claimed by name only, so that a damaged video is reported and not passed over. `.ts` is not among them: most of those are TypeScript.
 VIDEO_EXTENSIONS = frozenset([".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts"])
@@ -115,6 +122,8 @@ def find(listing: Listing) -> Found:
     paths = [path for path, file in listing.files.items() if _is_video(listing, path, file.size)]
     problems: list[Problem] = []
     mappings = _mappings(listing, paths, problems)
+    tables, unknown = tables_beside(listing, paths)
+    problems += unknown
     items, claimed = [], {captions.path for some in mappings.values() for captions in some}
     for path in paths:
         stem = splitext(path)[0]
@@ -127,7 +136,7 @@ def find(listing: Listing) -> Found:
                 texts.append(text)
                 sources.append(captions.path)
                 break
-        used = list(dict.fromkeys([path, *(name for name in beside if name not in sources), *sources]))
+        used = list(dict.fromkeys([path, *(name for name in beside if name not in sources), *sources, *tables.get(path, ())]))
         claimed.update(used)
         items.append(
             Item(
@@ -137,7 +146,7 @@ def find(listing: Listing) -> Found:
                 dataset=dataset_from_path(listing.name, path),
                 files=tuple(listing.files[name] for name in used),
                 recordings=1,
-                extra={"captions": texts, "beside": [name for name in beside if name not in sources]},
+                extra={"captions": texts, "beside": [name for name in beside if name not in sources], "tables": tables.get(path, [])},
                 by_name=not _shows_video(listing, path, listing.files[path].size),
             )
         )
@@ -231,18 +240,27 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     info, indexes = videos.tracks(item.path)
     names = _stream_names(info.videos)
     problems = [problem for track, index in indexes.items() for problem in _frame_problems(names[track], videos, index, item.path)]
-    texts, kept, faults = _read_beside(files, item.extra.get("beside", ()))
-    for fault in faults:
-        yield Noticed(fault)
-    for track, index in indexes.items():
-        yield frame_rows(names[track], item.path, index)
-    telemetry = Telemetry(files, item.path)
-    if may_have_telemetry(info):
-        yield from telemetry.rows()
     main = info.main
     assert main is not None
-    ended = _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
-    yield telemetry.added_to(ended)
+    beside = list(item.extra.get("beside", ()))
+    shown = indexes[main.index]
+    span_ns = int(shown.pts_ns[0]), int(shown.pts_ns[0]) + shown.duration_ns
+    jsons = [name for name in beside if name.lower().endswith(".json")]
+    cars = read_side_cars(files, item.path, item.extra.get("tables", ()), jsons, span_ns, time_unit(options))
+    texts, kept, faults = _read_beside(files, [name for name in beside if name not in cars.read])
+    kept = {**kept, **cars.metadata}
+    texts += [text for rest in cars.metadata.values() for text in _texts_of(rest)]
+    problems += cars.problems
+    for fault in faults:
+        yield Noticed(fault)
+    whole = _info(item, info, indexes, names, main.index, [*item.extra.get("captions", ()), *texts], kept, problems, origin, options)
+    sides = list(cars.sides)
+    if may_have_telemetry(info):
+        telemetry = Telemetry(files, item.path)
+        sides = distinct_names([*telemetry.sides(), *sides])
+        whole = replace(whole, metadata={**whole.metadata, **telemetry.metadata}, problems=(*whole.problems, *telemetry.problems))
+    tracks = [VideoTrack(names[track], item.path, index) for track, index in indexes.items()]
+    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config), sides, cars.segments)
 
 
 def _info(

@@ -218,6 +218,23 @@ class FrameReader:
         if following != stop:
             raise self._lost(following)
 
+    def small(self, height: int, width: int) -> Iterator[tuple[int, Array]]:
+        """Yield (number, picture) of each frame that decodes, in order, scaled to (height, width, 3) uint8 BGR by FFmpeg: for looking at a long video as a whole.
+
+        Raises:
+            BadRecording: decoding cannot go on.
+        """
+        waiting: dict[int, Array] = {}
+        following = 0
+        for row, frame in self._decode(range(len(self.index))):
+            waiting[row] = frame.reformat(width=width, height=height, format="bgr24", interpolation="AREA", threads=1).to_ndarray()
+            # A frame may come before its turn (an open group of pictures); one that never comes is damaged, and is passed over.
+            while following in waiting or len(waiting) > 64:
+                following = following if following in waiting else min(waiting)
+                yield following, waiting.pop(following)
+                following += 1
+        yield from sorted(waiting.items(), key=lambda entry: entry[0])
+
     def _lost(self, row: int) -> BadRecording:
         return BadRecording(
             f"{self.where}: frame {row}",

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.column import Column
-from dataengine.core.episode import EpisodeInfo
+from dataengine.core.episode import EpisodeInfo, assemble
 from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
 from dataengine.core.slices import open_slice
-from dataengine.core.stream import Rows
+from dataengine.core.stream import Items, Rows
+from dataengine.sources.cut_video import SideStream
 from dataengine.sources.gopro import klv
 from dataengine.sources.gopro.sensors import PAYLOADS, Payload, Sensors
 from dataengine.video.data_tracks import data_tracks, user_data
@@ -79,6 +80,16 @@ class Telemetry:
         self.stream_clocks = {PAYLOADS: "payload", **{name: clock for name in sensors.names() if (clock := sensors.clock_of(name)) is not None}}
         self.metadata = {"gopro": {**self.metadata.get("gopro", {}), **sensors.metadata(), "handler": track.handler}}
         self.problems += sensors.problems()
+
+    def sides(self) -> list[SideStream]:
+        """Return all telemetry in memory (an hour takes some 30 MB), for a reader that cuts it with its video."""
+        rows = list(self.rows())
+        episode = assemble(rows, EpisodeInfo("", self.columns, "measured", stream_clocks=self.stream_clocks))
+        found = []
+        for name, stream in episode.streams.items():
+            assert isinstance(stream.values, np.ndarray | Items)
+            found.append(SideStream(stream.column, stream.values, stream.clocks, self.stream_clocks.get(name)))
+        return found
 
     def added_to(self, info: EpisodeInfo) -> EpisodeInfo:
         """Return the end of an episode with what the telemetry adds to it."""

@@ -1,0 +1,1 @@
+"""WebDataset archives of video: egocentric recordings by the thousand in tar files."""
