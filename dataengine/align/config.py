@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dataengine.core.config import Config
 
 Method = Literal["nearest", "previous", "linear", "slerp", "commanded"]
+
+
+class ClockOffsetConfig(Config):
+    """What is done about cameras whose clock is off the clock of the body's motion; see `dataengine.align.offset`.
+
+    `estimate`: compare cameras with motion that has times of its own (`own_clocks`), also with motion on the very times of the camera (`always`), or not at
+    all (`never`); estimates are reported, and change nothing. `apply`: offsets in ms by camera as they are reported, or `estimated` for whatever was
+    estimated of the episode: steps are then made with the camera's times minus its offset. The native streams keep the times that were recorded.
+    """
+
+    estimate: Literal["own_clocks", "always", "never"] = "own_clocks"
+    apply: Literal["estimated"] | dict[str, Annotated[float, Field(ge=-10_000, le=10_000, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class AlignConfig(Config):
@@ -28,3 +40,4 @@ class AlignConfig(Config):
     staleness_ns_by_stream: dict[str, int] = Field(default_factory=dict)
     staleness_periods: float = Field(default=3.0, gt=0, le=1_000_000, allow_inf_nan=False)
     methods: dict[str, Method] = Field(default_factory=dict)
+    clock_offset: ClockOffsetConfig = Field(default_factory=ClockOffsetConfig)

@@ -329,6 +329,18 @@ class BytesWriter:
         shard.chunks = [(at, CHUNK_BYTES) for at in range(0, shard.size, CHUNK_BYTES)]
         shard.finish()
 
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes [start, stop) of what was added, before `close`."""
+        if not self._shards:
+            return b"".join(self._small)[start:stop]
+        parts = []
+        while start < stop:
+            number, inside = divmod(start, self._shard_bytes)
+            size = min(stop - start, self._shard_bytes - inside)
+            parts.append(self._shards[number].read(inside, size))
+            start += size
+        return b"".join(parts)
+
     def mark(self) -> int:
         """Return the place to which `cut` can take the array back."""
         return self.rows

@@ -13,6 +13,7 @@ from dataengine.core.digest import new_digest
 from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Frames, Items
 from dataengine.store.arrays import FileLog
+from dataengine.store.camera_motion import FrameMotion
 from dataengine.store.lanes import ItemsLane, LaneEpisode, NumericLane
 
 PNG_LEVEL = 1  # levels above 1 cost several times the time for a few per cent of the bytes
@@ -66,6 +67,7 @@ class ExactFramesLane:
     def begin(self) -> None:
         """Start an episode."""
         self.lane.begin()
+        self.motion = FrameMotion()
         if isinstance(self.lane, NumericLane):
             self.lane.steppable = False
         self._digest = new_digest()
@@ -80,6 +82,8 @@ class ExactFramesLane:
         """Add pictures of the running episode."""
         require_same_form(self.stream, frames, self.shape, self.dtype)
         pixels = np.ascontiguousarray(frames.pixels)
+        if not frames.exact:
+            self.motion.add(self.rows, pixels, clocks)
         self._digest.update(pixels.reshape(-1).view(np.uint8).data)
         if isinstance(self.lane, ItemsLane):
             self.lane.add(Items([encode_png(picture) for picture in pixels], "png"))

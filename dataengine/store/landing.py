@@ -26,6 +26,7 @@ from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
 from dataengine.schema.descriptions import DatasetDescription, apply, dataset_notices
 from dataengine.store.catalog import Row
+from dataengine.store.clock_offsets import camera_offsets, offset_figures, offset_problems, shifted
 from dataengine.store.features import add_columns, features_conflict
 from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
 from dataengine.store.shard import RunningEpisode, ShardWriter
@@ -203,9 +204,13 @@ class Landing:
                 return
             # Recorded numbers may be anything (infinities, signalling NaN): the checks judge them, numpy need not warn of them.
             with np.errstate(all="ignore"), _AsRejection(info.key or reading.source_uri, "aligning and examining it"):
-                aligned = align_noting(info, align_inputs(info, running), self.policy.align)
+                inputs = align_inputs(info, running)
+                offsets = camera_offsets(info, running, inputs, self.shard.kept.files, self.policy.align.clock_offset)
+                aligned = align_noting(info, shifted(inputs, offsets.applied_ns) if offsets.applied_ns else inputs, self.policy.align)
                 findings = examine(info, check_inputs(info, running))
-            problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems)
+                off = offset_problems(offsets, running.timestamps_ns, aligned.trajectory.rate_hz)
+            figures = {**findings.figures, **offset_figures(offsets)}
+            problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems, *off)
             metadata = self._metadata(info)
         except BadRecording as error:
             self.shard.abandon()
@@ -222,7 +227,7 @@ class Landing:
             "ordinal": ordinal,
             "bytes": size,
             "flags": sorted({problem.check for problem in problems if problem.severity != "info"} | set(aligned.trajectory.flags)),
-            "figures": [{"name": name, "value": float(value)} for name, value in sorted(findings.figures.items())],
+            "figures": [{"name": name, "value": float(value)} for name, value in sorted(figures.items())],
             "metadata": metadata,
         }
         if columns is not self._agreed:

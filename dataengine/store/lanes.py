@@ -239,6 +239,18 @@ class ItemsLane:
         }
         return LaneEpisode(rows, self._digest.hexdigest(length=16), index, facts)
 
+    @property
+    def total_bytes(self) -> int:
+        """Return the bytes of the running episode's items."""
+        return sum(self._lengths)
+
+    def pictures(self, first: int, stop: int) -> list[bytes]:
+        """Return rows [first, stop) of the episode that has ended and is not kept yet, as they came; an absent row is empty."""
+        ends = (self._data_start + np.cumsum(self._sizes)).tolist()
+        starts = [self._data_start, *ends[:-1]]
+        data = self.data.read(starts[first], ends[stop - 1]) if stop > first else b""
+        return [data[starts[row] - starts[first] : ends[row] - starts[first]] for row in range(first, stop)]
+
     def keep(self, clocks: Mapping[str, Array]) -> None:
         """Keep the episode, with the time arrays of its rows by name."""
         self.offsets.append(self._data_start + np.cumsum(self._sizes))

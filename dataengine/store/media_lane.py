@@ -86,6 +86,11 @@ class MediaLane:
         self._file = self.kept.put(values)
         self._frames = values
 
+    @property
+    def frames(self) -> MediaFrames | None:
+        """Return the frames of the running episode."""
+        return self._frames
+
     def end(self) -> LaneEpisode:
         """Say what the episode is: its digest is that of the file's bytes and of which frames of them."""
         assert self._frames is not None

@@ -17,6 +17,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Frames
 from dataengine.store import layout
 from dataengine.store.arrays import FileLog, write_group
+from dataengine.store.camera_motion import FrameMotion
 from dataengine.store.exact_frames import ExactFramesLane, require_same_form
 from dataengine.store.lanes import ClockArrays, LaneEpisode
 from dataengine.store.media import index_bytes
@@ -74,6 +75,7 @@ class VideoLane:
         self._digest.update(f"uint8{list(self.shape)}".encode())
         self.rows = 0
         self._lost = False
+        self.motion = FrameMotion()
         self.writer.abandon()
         self.writer.begin()
         if self.exact is not None and self.spool is not None:
@@ -89,6 +91,7 @@ class VideoLane:
         times = next((clocks[name] for name in ("stamp", "pts", "nominal", "log", *sorted(clocks)) if name in clocks), None)
         if times is None:
             times = nominal_timestamps_ns(self.rows + len(pixels), UNTIMED_HZ)[self.rows :]
+        self.motion.add(self.rows, pixels, clocks)
         self.rows += len(pixels)
         if self.spool is not None and not self._lost:
             with open(self.spool, "ab") as handle:

@@ -30,6 +30,7 @@ _PLANAR: dict[str, tuple[int, int, bool]] = {
     "yuv444p": (0, 0, False),
     "yuvj444p": (0, 0, True),
 }
+_LUMA_FIRST = frozenset({*_PLANAR, "gray", "nv12"})  # formats whose first plane is 8 bits of luma
 
 
 @cache
@@ -65,6 +66,13 @@ def _below_black() -> Array:
 def _plane(plane: Any, height: int, width: int) -> Array:
     """Return a view (height, width) of an 8-bit plane without its padding."""
     return np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[:height, :width]
+
+
+def brightness(frame: Any) -> Array:
+    """Return a decoded PyAV frame's luma as it is coded, (H, W) uint8; of formats without a plane of 8 bits for it, the grey that FFmpeg makes."""
+    if frame.format.name in _LUMA_FIRST:
+        return _plane(frame.planes[0], frame.height, frame.width)
+    return np.asarray(frame.to_ndarray(format="gray"))
 
 
 class RgbConverter:
