@@ -47,6 +47,8 @@ def ingest(
     config: Annotated[str | None, typer.Option("--config", help="A YAML file with more choices.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Control rate in Hz of recordings that do not state theirs.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep raw frames exact instead of encoding them as video.")] = False,
+    blur_faces: Annotated[bool, typer.Option("--blur-faces", help="Blur faces; what cannot be searched for faces does not land.")] = False,
+    scrub: Annotated[bool, typer.Option("--scrub", help="Take out names, places and serial numbers, by rule (see `privacy` in the config).")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are read at once; by default one a core.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
     address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
@@ -58,7 +60,9 @@ def ingest(
     """Bring recordings into a store, losslessly; run it again to go on where it stopped."""
     from pipelines.commands import ingesting
 
-    ingesting.ingest(sources, store, dataset, format_ or [], config, rate, lossless, workers, local, address, limit, dry_run, single_writer, as_json)
+    ingesting.ingest(
+        sources, store, dataset, format_ or [], config, rate, lossless, blur_faces, scrub, workers, local, address, limit, dry_run, single_writer, as_json
+    )
 
 
 @app.command()
@@ -123,6 +127,9 @@ def stats(store: StoreArgument, dataset: DatasetOption = None, as_json: JsonOpti
 def rejects(
     store: StoreArgument,
     retry: Annotated[bool, typer.Option("--retry", help="Read the items that were rejected again.")] = False,
+    config: Annotated[str | None, typer.Option("--config", help="With --retry: the YAML file of the first ingest.")] = None,
+    blur_faces: Annotated[bool, typer.Option("--blur-faces", help="With --retry: blur faces.")] = False,
+    scrub: Annotated[bool, typer.Option("--scrub", help="With --retry: take out names, places and serial numbers.")] = False,
     local: Annotated[bool, typer.Option("--local", help="With --retry: child processes of this machine instead of Ray.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,7 +137,7 @@ def rejects(
     from pipelines.commands import ingesting, showing
 
     if retry:
-        ingesting.retry(store, local, as_json)
+        ingesting.retry(store, config, blur_faces, scrub, local, as_json)
     else:
         showing.rejects(store, as_json)
 

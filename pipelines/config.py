@@ -8,6 +8,8 @@ from pydantic import Field
 
 from dataengine.align.config import AlignConfig
 from dataengine.core.config import Config
+from dataengine.privacy.config import PrivacyConfig
+from dataengine.privacy.policy import affecting
 from pipelines.reader_config import ReadersConfig
 
 
@@ -48,7 +50,7 @@ class IngestConfig(Config):
     """Everything a user may choose about an ingest job.
 
     `rate_hz` is the control rate of recordings that do not state theirs. `lossless` keeps raw frames exact. `readers` holds options of single readers
-    by format, `align` how streams are put on one clock. `embodiment`, `licence` and `consent` are written to episodes that do not say.
+    by format, `align` how streams are put on one clock, `privacy` what is blurred and scrubbed before it reaches the store. `embodiment`, `licence` and `consent` are written to episodes that do not say.
     """
 
     rate_hz: float | None = Field(default=None, gt=0)
@@ -59,6 +61,7 @@ class IngestConfig(Config):
     align: AlignConfig = Field(default_factory=AlignConfig)
     encoding: EncodingConfig = Field(default_factory=EncodingConfig)
     readers: ReadersConfig = Field(default_factory=ReadersConfig)
+    privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
     units: UnitConfig = Field(default_factory=UnitConfig)
     commits: CommitConfig = Field(default_factory=CommitConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
@@ -66,4 +69,5 @@ class IngestConfig(Config):
     def affecting(self, reader: str) -> dict[str, Any]:
         """Return what of the configuration changes a reader's output: part of the digest of the reading."""
         content = self.model_dump(mode="json", include={"rate_hz", "lossless", "align", "encoding", "embodiment", "licence", "consent"})
-        return content | {"reader": self.readers.of(reader)}
+        privacy = affecting(self.privacy)
+        return content | {"reader": self.readers.of(reader)} | ({"privacy": privacy} if privacy else {})

@@ -22,6 +22,7 @@ from dataengine.store.refs import parse_address
 from dataengine.store.store import create_store
 from pipelines.children import Died, Limits
 from pipelines.config import IngestConfig
+from pipelines.hiding import hide, text_of
 from pipelines.plan import Plan, PlannedItem, find_items, make_plan
 from pipelines.runtime import Runtime
 from pipelines.scratch import remove_abandoned
@@ -244,7 +245,7 @@ def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes:
     """Read one item of a unit in a process of its own; note what came of it, and return the bytes that were stored."""
     result = runtime.alone(ingest_unit, replace(unit, items=(unit.items[at],)), limits)
     if isinstance(result, Died):
-        outcomes[at] = _rejection(unit.items[at], result)
+        outcomes[at] = hide(_rejection(unit.items[at], result), text_of(unit.config.privacy), unit.config.privacy)
         return 0
     (outcomes[at],) = result.outcomes
     return result.stored_bytes

@@ -16,7 +16,7 @@ from dataengine.schema.descriptions import DatasetDescription, describe
 from dataengine.sources.listing import list_source
 from dataengine.sources.registry import READERS, reader
 from dataengine.store.catalog import Catalog
-from dataengine.store.outcome import Reading, source_uri
+from dataengine.store.outcome import Reading, same_files, source_uri
 from pipelines.config import IngestConfig
 
 
@@ -99,7 +99,7 @@ def find_items(sources: Sequence[str], options: Mapping[str, str] | None, format
 
 
 def _known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    columns = ["dataset", "fact", "fingerprint", "reading", "recordings", "rejected", "job", "job_commit", "episode_ids"]
+    columns = ["dataset", "fact", "source_uri", "fingerprint", "reading", "recordings", "rejected", "job", "job_commit", "episode_ids"]
     frame = catalog.scan().filter((pl.col("kind") == "source") & pl.col("fact").is_in(list(facts))).select(columns).collect()
     return {(row["dataset"], row["fact"]): row for row in frame.iter_rows(named=True)}
 
@@ -126,9 +126,9 @@ def make_plan(
         description = describe(name) or describe(item.dataset)
         reading = reading_of(item, name, description, config)
         before = known.get((name, facts[id(item)]))
-        if before is not None and before["fingerprint"] == item.fingerprint:
+        if before is not None and same_files(before["fingerprint"], item.fingerprint):
             if before["reading"] == reading.digest and not (retry and before["rejected"]):
-                plan.known.append(KnownItem(reading.source_uri, before["recordings"], before["rejected"], before["job"], before["job_commit"]))
+                plan.known.append(KnownItem(before["source_uri"], before["recordings"], before["rejected"], before["job"], before["job_commit"]))
                 continue
             replaces = tuple(before["episode_ids"] or ()) if before["reading"] != reading.digest else ()
             todo.append(PlannedItem(item, reading, description, replaces))

@@ -6,12 +6,14 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dataengine.core.column import Column
 from dataengine.core.episode import EpisodeInfo, Event, Rejected
 from dataengine.core.objects import Objects, open_objects
 from dataengine.core.protocols import ReadOptions
+from dataengine.privacy.protect import Protector
 from dataengine.schema.descriptions import DatasetDescription
 from dataengine.sources.listing import SourceOpener
 from dataengine.sources.registry import reader
@@ -23,6 +25,7 @@ from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.video_lane import VideoPolicy
 from pipelines.children import turn_to
 from pipelines.config import IngestConfig
+from pipelines.hiding import hide
 from pipelines.memory import keep_freed_memory, rare_collections
 from pipelines.plan import PlannedItem
 
@@ -78,7 +81,8 @@ def read_options(planned: PlannedItem, config: IngestConfig) -> ReadOptions:
 
 def policy_of(config: IngestConfig) -> LandingPolicy:
     """Return what landing is told."""
-    return LandingPolicy(config.align, config.lossless, config.embodiment, config.licence, config.consent)
+    privacy = config.privacy.record() if config.privacy.on else None
+    return LandingPolicy(config.align, config.lossless, config.embodiment, config.licence, config.consent, privacy)
 
 
 def video_policy(config: IngestConfig) -> VideoPolicy:
@@ -96,8 +100,11 @@ def known_state(objects: Objects, dataset: str, replaced: frozenset[str]) -> tup
     return known, dataset_columns(objects, digests)[dataset]
 
 
-def limited(events: Iterator[Event], left: int) -> Iterator[Event]:
-    """Yield events until `left` recordings have ended."""
+def limited(events: Iterator[Event], left: int | None) -> Iterator[Event]:
+    """Yield events until `left` recordings have ended; all of them for None."""
+    if left is None:
+        yield from events
+        return
     for event in events:
         if left <= 0:
             return
@@ -138,12 +145,19 @@ def ingest_unit(unit: Unit) -> UnitResult:
             unit.items[0].description,
             policy_of(unit.config),
         )
+        protector = Protector(unit.config.privacy, Path(scratch) / "private") if unit.config.privacy.on else None
         for part, planned in enumerate(unit.items):
             if left is not None and left <= 0:
                 break
             files = SourceOpener(open_objects(planned.item.root, unit.source_options))
-            events = timed(reader(planned.item.reader).read(planned.item, files, read_options(planned, unit.config)), part)
-            outcome = landing.land(planned.reading, events if left is None else limited(events, left), files)
+            read = partial(reader(planned.item.reader).read, planned.item, files, read_options(planned, unit.config))
+            if protector is None:
+                outcome = landing.land(planned.reading, limited(timed(read(), part), left), files)
+            else:
+                item = protector.item(read, files)
+                outcome = landing.land(planned.reading, limited(timed(item.events(), part), left), item.files)
+                outcome = hide(outcome, item.text, unit.config.privacy)
+                item.close()
             if left is not None:
                 left -= outcome.recordings
                 outcome.partial = True

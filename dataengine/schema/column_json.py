@@ -92,11 +92,14 @@ def _column(content: Mapping[str, Any], where: str) -> Column:
         raise CorruptStore(f"{where}: {error}; restore the document from a copy") from None
 
 
-def features_document(dataset: str, columns: Iterable[Column], description: str | None, embodiment: str | None, lossless: bool) -> dict[str, Any]:
-    """Return the content of datasets/<name>/<digest>.json: columns in order of name."""
+def features_document(
+    dataset: str, columns: Iterable[Column], description: str | None, embodiment: str | None, lossless: bool, privacy: Mapping[str, bool] | None = None
+) -> dict[str, Any]:
+    """Return the content of datasets/<name>/<digest>.json: columns in order of name; `privacy` stands in it only where something was protected."""
     ordered = sorted(columns, key=lambda column: column.name)
     content = [column_to_json(column) for column in ordered]
-    return {"dataset": dataset, "columns": content, "description": description, "embodiment": embodiment, "lossless": lossless}
+    document = {"dataset": dataset, "columns": content, "description": description, "embodiment": embodiment, "lossless": lossless}
+    return document if privacy is None else document | {"privacy": dict(privacy)}
 
 
 def features_digest(document: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog, Change, KnownIds, Row
 from dataengine.store.features import add_columns, dataset_columns, feature_digests, features_conflict
 from dataengine.store.naming import name_version, open_jobs
-from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row
+from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row, same_files
 from dataengine.store.refs import Version, latest_version
 
 COMPACT_ABOVE_FILES = 50
@@ -174,7 +174,8 @@ class Committer:
         there = self._existing(table, "episode", datasets, wanted)
         sources = self._existing(table, "source", datasets, [str(outcome.source["fact"]) for outcome in outcomes])
         columns = dataset_columns(self.objects, feature_digests(self.catalog, table, datasets, self.replaced))
-        rejected_before = self._rejects_of(table, datasets, {str(outcome.source["source_uri"]) for outcome in outcomes})
+        addresses = {str(source["source_uri"]) for source in (*(outcome.source for outcome in outcomes), *sources.values())}
+        rejected_before = self._rejects_of(table, datasets, addresses)
         decision = _Decision(Change([]), Tally(), {})
         inserts: dict[tuple[str, str], Row] = {}
         updates: dict[tuple[str, str], Row] = {}
@@ -232,6 +233,8 @@ class Committer:
     ) -> None:
         change, tally = decision.change, decision.tally
         dataset, uri = str(outcome.source["dataset"]), str(outcome.source["source_uri"])
+        before = sources.get((dataset, str(outcome.source["fact"])))
+        addresses = {uri} if before is None else {uri, str(before["source_uri"])}  # a reading with --scrub may have written the address otherwise
         rejects = list(outcome.rejects)
         ids: list[str] = []
         for row in outcome.episodes:
@@ -243,7 +246,7 @@ class Committer:
                 continue
             ids.append(str(row["episode_id"]))
             old = there.get(key)
-            if old is not None and old["source_uri"] == uri and old["reading"] != row["reading"]:
+            if old is not None and old["source_uri"] in addresses and old["reading"] != row["reading"]:
                 kept = {"duplicate_across_splits"} & set(old["flags"] or ())  # what is known of the splits does not change with the reading
                 updates[key] = row | {"splits": _union(old["splits"], row["splits"]), "flags": sorted({*(row["flags"] or ()), *kept})}
             elif old is not None or key in inserts:
@@ -260,12 +263,11 @@ class Committer:
             ids.append(duplicate.episode_id)
             self._duplicate((dataset, duplicate.episode_id), duplicate.splits, uri, decision, there, inserts, updates)
         source = outcome.source | {"episode_ids": ids, "rejected": len(rejects), "recordings": len(ids) + len(rejects)}
-        before = sources.get((dataset, str(source["fact"])))
-        old_rejects = set(rejected_before.get((dataset, uri), []))
+        old_rejects = {fact for address in addresses for fact in rejected_before.get((dataset, address), [])}
         if not outcome.partial:
             (change.rows if before is None else change.updated).append(source)
             change.gone += [("reject", dataset, fact) for fact in sorted(old_rejects)]
-            if before is not None and before["fingerprint"] == source["fingerprint"] and before["reading"] != source["reading"]:
+            if before is not None and same_files(str(before["fingerprint"]), str(source["fingerprint"])) and before["reading"] != source["reading"]:
                 change.gone += [("episode", dataset, old) for old in before["episode_ids"] or () if old not in ids]
         for reject in rejects:
             (change.updated if reject["fact"] in old_rejects else change.rows).append(reject)

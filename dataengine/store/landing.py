@@ -38,13 +38,14 @@ METADATA_STREAM = "episode_metadata"
 
 @dataclass(frozen=True)
 class LandingPolicy:
-    """What a user may choose about landing; all of it enters the reading's digest."""
+    """What a user may choose about landing; all of it enters the reading's digest. `privacy` says what the events were freed of; None: of nothing."""
 
     align: AlignConfig
     lossless: bool = False
     embodiment: str | None = None
     licence: str | None = None
     consent: str | None = None
+    privacy: Mapping[str, bool] | None = None
 
 
 def _require_text(info: EpisodeInfo) -> None:
@@ -253,7 +254,7 @@ class Landing:
         if key not in self._features:
             columns = dict(info.columns) if self.description is None else apply(self.description, info.columns)
             document = features_document(
-                reading.dataset, columns.values(), self.description.name if self.description else None, embodiment, self.policy.lossless
+                reading.dataset, columns.values(), self.description.name if self.description else None, embodiment, self.policy.lossless, self.policy.privacy
             )
             self._features[key] = columns, features_digest(document), document
         self._last = embodiment, described, self._features[key]

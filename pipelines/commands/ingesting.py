@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from dataengine.core.config import read_config
 from dataengine.core.errors import UsageError
 from pipelines.commands.printing import Bar, count, note, print_json, size, summary, table
 from pipelines.config import IngestConfig
+from pipelines.hiding import text_of
 from pipelines.ingest import IngestJob, Report, plan_job, run, sources_to_retry
 from pipelines.runtime import Runtime
 
@@ -28,6 +30,8 @@ def ingest(
     config: str | None,
     rate: float | None,
     lossless: bool,
+    blur_faces: bool,
+    scrub: bool,
     workers: int | None,
     local: bool,
     address: str | None,
@@ -39,13 +43,15 @@ def ingest(
     """Run an ingest job, or with `dry_run` only say what it would do."""
     if local and address is not None:
         raise UsageError("--local and --address: only one of them can be meant; leave one out")
-    chosen = read_config(IngestConfig, config) if config is not None else IngestConfig()
+    chosen = configured(config, blur_faces, scrub)
     changes: dict[str, Any] = {}
     if rate is not None:
         changes["rate_hz"] = rate
     if lossless:
         changes["lossless"] = True
-    command = shlex.join(["ingest", *sources, "--store", store, *(["--dataset", dataset] if dataset else []), *(["--lossless"] if lossless else [])])
+    flags = {"--lossless": lossless, "--blur-faces": chosen.privacy.blur_faces, "--scrub": chosen.privacy.scrub}
+    words = ["ingest", *sources, "--store", store, *(["--dataset", dataset] if dataset else []), *(flag for flag, on in flags.items() if on)]
+    command = text_of(chosen.privacy)(shlex.join(words))
     job = IngestJob(tuple(sources), store, dataset, tuple(formats), chosen.model_copy(update=changes), limit, False, single_writer, {}, command)
     if dry_run:
         _say_plan(job, as_json)
@@ -53,16 +59,30 @@ def ingest(
     _run(job, Runtime(local, address, workers), as_json)
 
 
-def retry(store: str, local: bool, as_json: bool) -> None:
-    """Read the items with rejected recordings again."""
+def configured(config: str | None, blur_faces: bool, scrub: bool) -> IngestConfig:
+    """Return the configuration of a file, with the privacy that is asked for beside it."""
+    chosen = read_config(IngestConfig, config) if config is not None else IngestConfig()
+    asked = {name: True for name, on in (("blur_faces", blur_faces), ("scrub", scrub)) if on}
+    return chosen.model_copy(update={"privacy": chosen.privacy.model_copy(update=asked)}) if asked else chosen
+
+
+def retry(store: str, config: str | None, blur_faces: bool, scrub: bool, local: bool, as_json: bool) -> None:
+    """Read the items with rejected recordings again, with no less privacy than before."""
     from dataengine.store.store import open_store
 
+    chosen = configured(config, blur_faces, scrub)
     rows = open_store(store).rows("reject").collect().to_dicts()
+    before = [json.loads(row["metadata"])["privacy"] for row in rows if row["metadata"]]
+    missing = [
+        flag for name, flag in (("blur_faces", "--blur-faces"), ("scrub", "--scrub")) if any(was[name] for was in before) and not getattr(chosen.privacy, name)
+    ]
+    if missing:
+        raise UsageError(f"{store}: recordings were rejected when they were read with {' and '.join(missing)}; say so again, or they would land unprotected")
     sources = sources_to_retry(rows)
     if not sources:
         note("nothing was rejected")
         raise typer.Exit
-    _run(IngestJob(tuple(sources), store, retry=True, command="rejects --retry"), Runtime(local), as_json)
+    _run(IngestJob(tuple(sources), store, config=chosen, retry=True, command="rejects --retry"), Runtime(local), as_json)
 
 
 def _run(job: IngestJob, runtime: Runtime, as_json: bool) -> None:
@@ -131,7 +151,15 @@ def _say_plan(job: IngestJob, as_json: bool) -> None:
     if as_json:
         problems = [problem.as_dict() for problem in plan.problems]
         print_json(
-            {"items": rows, "units": len(plan.units), "skipped": known, "ignored": len(plan.ignored), "ignored_files": plan.ignored, "problems": problems}
+            {
+                "items": rows,
+                "units": len(plan.units),
+                "skipped": known,
+                "ignored": len(plan.ignored),
+                "ignored_files": plan.ignored,
+                "problems": problems,
+                "privacy": job.config.privacy.record(),
+            }
         )
         return
     table(
@@ -139,4 +167,7 @@ def _say_plan(job: IngestJob, as_json: bool) -> None:
         [[*list(row.values())[:3], size(float(row["bytes"] or 0)), *list(row.values())[4:]] for row in rows],
     )
     print(f"{count(len(rows), 'item')} in {count(len(plan.units), 'unit')}; {known} recordings are there already; {count(len(plan.ignored), 'file')} ignored")
+    if job.config.privacy.on:
+        done = {"faces would be blurred": job.config.privacy.blur_faces, "names, places and serial numbers would be taken out": job.config.privacy.scrub}
+        print("; ".join(text for text, on in done.items() if on))
     _say_problems([problem.as_dict() for problem in plan.problems])

@@ -14,7 +14,7 @@ from pathlib import Path
 FLOORS: dict[str, int] = {
     "core": 1,
     **dict.fromkeys(("schema", "video", "align", "models", "transforms", "stats"), 2),
-    **dict.fromkeys(("sources", "validate", "labels", "synth", "samples"), 3),
+    **dict.fromkeys(("sources", "validate", "labels", "synth", "samples", "privacy"), 3),
     "store": 4,
     "versions": 5,
     **dict.fromkeys(("loaders", "publish", "view"), 6),
