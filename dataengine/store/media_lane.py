@@ -25,6 +25,7 @@ class KeptFiles:
     def __init__(self, objects: Objects, scratch: Path) -> None:
         self.objects, self.scratch = objects, scratch
         self.files: Opener | None = None
+        self.written_bytes = 0
         self._kept: dict[tuple[str, tuple[int, int] | None], KeptFile] = {}
         self._tracks: dict[str, dict[int, Mapping[str, Array]]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
@@ -41,6 +42,7 @@ class KeptFiles:
             ending = values.uri.rsplit("/", 1)[-1].rpartition(".")[2].lower()
             extension = str(values.facts.get("extension") or (ending if re.fullmatch(r"[a-z0-9]{1,5}", ending) else "bin"))
             self._kept[place] = put_media(self.objects, self.files, values.uri, extension, self.scratch, values.span)
+            self.written_bytes += self._kept[place].size if self._kept[place].written else 0
         kept = self._kept[place]
         if values.index is not None:
             self._tracks.setdefault(kept.key, {})[values.track] = values.index

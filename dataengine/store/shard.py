@@ -289,7 +289,7 @@ class ShardWriter:
         shutil.rmtree(self.place.folder, ignore_errors=True)
 
     def close(self) -> int:
-        """Write what is buffered, index, checksums; flush to disk or send to the object store. Return the shard's size in bytes."""
+        """Write what is buffered, index, checksums; flush to disk or send to the object store. Return the bytes that were written, videos included."""
         folder = self.place.folder
         folder.mkdir(parents=True, exist_ok=True)
         for lane in self._lanes.values():
@@ -311,7 +311,7 @@ class ShardWriter:
         }
         (folder / layout.SHARD).write_bytes(json.dumps(document, indent=1).encode())
         self._send()
-        return sum(size for size, _ in self.log.files.values())
+        return sum(size for size, _ in self.log.files.values()) + steps_size + self.kept.written_bytes
 
     def _send(self) -> None:
         place = self.place
