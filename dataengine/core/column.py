@@ -30,7 +30,11 @@ class Gripper:
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What an action (or a state in the same terms) means; None where it is not known."""
+    """What an action (or a state in the same terms) means; None where it is not known.
+
+    A gripper beside a pose or its change is always a value that it is brought to; one of kind "other" that is not `absolute` holds commands to
+    close or open further, and 0 between them.
+    """
 
     kind: ActionKind
     rotation: RotationKind | None = None
@@ -62,6 +66,7 @@ class Column:
     `name` follows the field's convention (`observation.images.<camera>`, `observation.state`, `action`, `task`).
     `dtype` is a numpy name for numbers and frames, "string" for text, "bytes" for messages.
     `shape` is that of one row; None marks a size that varies from row to row. `dims` names the entries of the last axis.
+    `unit` is "m", "rad", ..., for positions and rotations in one column "m, rad"; "0.1 m" where the number 1 stands for 0.1 m.
     `encoding` of items that are kept encoded ("jpeg", "png", "cdr", "protobuf", ...), None for plain arrays.
     `steps` says whether the column can stand in the aligned trajectory.
     """

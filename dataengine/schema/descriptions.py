@@ -290,7 +290,7 @@ def unknown_semantics(dataset: str, columns: Mapping[str, Column]) -> Problem | 
     mute = [name for name in actions if columns[name].action_space is None and columns[name].dims is None]
     if not mute or len(mute) < len(actions):
         return None
-    names = f"{', '.join(mute[:4])}{' …' if len(mute) > 4 else ''}"
+    names = f"{', '.join(mute[:4])[:300]}{' …' if len(mute) > 4 else ''}"
     return Problem(
         "unknown_semantics",
         f"dataset {dataset!r} has no description: what the numbers of {names} mean (space, frame, rotation, gripper) is not known; the names are the file's",

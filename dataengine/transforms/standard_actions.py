@@ -179,19 +179,19 @@ class ActionView:
         if lack:
             raise UsageError(f"the way back needs the state: {', '.join(lack)}; hand over the rows that the view was made of")
         values = standard.values[good]
-        found: dict[str, Array] = {}
-        for name, _, shape in self.columns:
-            width = int(np.prod([size or 1 for size in shape]))
-            found[name] = np.full((len(good), width), np.nan)
-            others = np.delete(np.arange(width), self._taken(name))
-            if f"{name}/others" in standard.rest:
-                found[name][:, others] = standard.rest[f"{name}/others"]
-            if f"{name}/not_valid" in standard.rest:
-                found[name][~good] = standard.rest[f"{name}/not_valid"]
+        found = {name: np.full((len(good), int(np.prod([size or 1 for size in shape]))), np.nan) for name, _, shape in self.columns}
         self._put_pose(found, good, values, state, standard.rest)
         if self.action.gripper is not None:
             self._put_gripper(found[self.action.gripper.column], good, values[:, 6], standard.rest, state, gripper_start)
-        return {name: _restored(found[name], dtype, shape) for name, dtype, shape in self.columns}
+        back = {}
+        for name, dtype, shape in self.columns:
+            rows = _restored(found[name], dtype)
+            if f"{name}/others" in standard.rest:  # in the dtype that they came in: large integers are not exact as floats
+                rows[:, np.delete(np.arange(rows.shape[1]), self._taken(name))] = standard.rest[f"{name}/others"]
+            if f"{name}/not_valid" in standard.rest:
+                rows[~good] = standard.rest[f"{name}/not_valid"]
+            back[name] = rows.reshape(len(good), *(size or 1 for size in shape))
+        return back
 
     def _state_columns(self) -> list[str]:
         parts: list[Part | GripperPart | None] = [self.state.position, self.state.rotation] if self.needs_state else []
@@ -337,8 +337,6 @@ def _require_written(part: Part, values: Array, what: str) -> None:
         raise UsageError(f"column {part.column!r}: must be able to hold the {what}, got a change in an entry that it does not have")
 
 
-def _restored(array: Array, dtype: str, shape: tuple[int | None, ...]) -> Array:
+def _restored(array: Array, dtype: str) -> Array:
     target = np.dtype(dtype)
-    if target.kind in "iub":
-        array = np.rint(np.nan_to_num(array))
-    return array.astype(target).reshape(len(array), *(size or 1 for size in shape))
+    return np.rint(np.nan_to_num(array)).astype(target) if target.kind in "iub" else array.astype(target)

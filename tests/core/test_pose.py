@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataengine.core.arrays import Array
@@ -66,6 +66,7 @@ def test_rot6d_that_is_no_rotation(six: list[float], words: str) -> None:
         matrix_from_rot6d(np.array(six))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(angles, pitches, angles), min_size=1, max_size=6))
 def test_every_kind_goes_there_and_back(turns: list[tuple[float, float, float]]) -> None:
     rpy = np.array(turns)

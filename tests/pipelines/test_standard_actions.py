@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from dataengine.core.column import ActionSpace, Column
 from dataengine.core.errors import MissingFact, UsageError
 from dataengine.core.trajectory import Trajectory
-from dataengine.samples.arm import ArmConfig, record
+from dataengine.samples import arm
 from dataengine.samples.steps import control_steps
 from dataengine.schema.descriptions import apply, descriptions
 from dataengine.store.store import Store, open_store
@@ -18,6 +19,7 @@ from dataengine.transforms.actions import Convention, action_view
 from pipelines.ingest import IngestJob, run
 from pipelines.runtime import Runtime
 from tests.support.shared import shared_data
+from tests.support.tfds_folder import features_dict, floats, ints, record, rlds_features, tensor, texts, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_robosuite_is_scaled_as_its_controller_says(store: Store) -> None:
 
 def test_the_simulated_arm_from_poses_to_changes_and_back() -> None:
     """Its commands are joints, which are refused; the poses that its hand reaches are targets as any."""
-    steps = control_steps(record(1, 2, ArmConfig(cameras=())))
+    steps = control_steps(arm.record(1, 2, arm.ArmConfig(cameras=())))
     poses = steps.ee_pose
     dims = ("x", "y", "z", "qx", "qy", "qz", "qw")
     space = ActionSpace("ee_pose", "quat_xyzw", "base", True)
@@ -112,3 +114,51 @@ def test_the_example_of_the_module_runs(store: Store) -> None:
     names: dict[str, Any] = {"store": store, "episode_id": rows.filter(rows["dataset"] == "bridge_dataset")["episode_id"][0], "action_view": action_view}
     exec("\n".join(lines), names)  # noqa: S102 - the project's own example
     np.testing.assert_array_equal(names["recorded"]["action"], names["trajectory"].columns["action"])
+
+
+def test_an_open_x_set_from_its_files_to_standard_actions(tmp_path: Path) -> None:
+    """A folder with the very features of fractal20220817_data that matter here: its names, rate, body and meaning come from the description."""
+    steps = {
+        "action": features_dict(
+            {
+                "world_vector": tensor("float32", 3),
+                "rotation_delta": tensor("float32", 3),
+                "gripper_closedness_action": tensor("float32", 1),
+                "terminate_episode": tensor("int32", 3),
+            }
+        ),
+        "observation": features_dict({"gripper_closed": tensor("float32", 1), "natural_language_instruction": tensor("string")}),
+        "is_first": tensor("bool"),
+    }
+    moves = [0.01, 0.02, -0.03, 0.0, 0.0, 0.25]
+    example = record(
+        {
+            "steps/action/world_vector": floats(moves),
+            "steps/action/rotation_delta": floats([0.0, 0.0, 0.5, 0.1, 0.0, 0.0]),
+            "steps/action/gripper_closedness_action": floats([0.0, 1.0]),
+            "steps/action/terminate_episode": ints([0, 1, 0, 1, 0, 0]),
+            "steps/observation/gripper_closed": floats([0.0, 0.0]),
+            "steps/observation/natural_language_instruction": texts(["pick the can"] * 2),
+            "steps/is_first": ints([1, 0]),
+        }
+    )
+    folder = tmp_path / "in" / "fractal20220817_data" / "0.1.0"
+    write_dataset(folder, "fractal20220817_data", {"train": [[example]]}, rlds_features(steps))
+    report = run(IngestJob((str(tmp_path / "in"),), str(tmp_path / "store")), Runtime(local=True, workers=1))
+    assert (report.landed, [problem["check"] for problem in report.problems]) == (1, ["too_short"])  # two steps; nothing else is to be said
+    store = open_store(str(tmp_path / "store"))
+    (row,) = store.episodes().collect().iter_rows(named=True)
+    assert (row["dataset"], row["rate_hz"], row["embodiment"], row["licence"], row["tasks"]) == (
+        "fractal20220817_data",
+        3.0,
+        "google_robot",
+        "CC-BY-4.0",
+        ["pick the can"],
+    )
+    trajectory = store.read_trajectory(row["episode_id"])
+    view = action_view(trajectory.specs)
+    standard = view.of(trajectory)
+    np.testing.assert_allclose(standard.values, [[0.01, 0.02, -0.03, 0, 0, 0.5, 1], [0, 0, 0.25, 0.1, 0, 0, 0]], atol=1e-7)
+    assert standard.frame == "base"
+    for name, recorded in view.inverse(standard).items():
+        np.testing.assert_allclose(recorded, trajectory.columns[name], atol=1e-7)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataengine.core import column as core
@@ -81,6 +81,7 @@ def columns(draw: st.DrawFn) -> Column:
     )
 
 
+@settings(deadline=None)
 @given(columns())
 def test_round_trip_is_identity(column: Column) -> None:
     content = json.loads(json.dumps(column_to_json(column)))

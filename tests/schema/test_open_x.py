@@ -22,7 +22,7 @@ berkeley_mvp_converted_externally_to_rlds berkeley_rpt_converted_externally_to_r
 stanford_mask_vit_converted_externally_to_rlds tokyo_u_lsmo_converted_externally_to_rlds dlr_sara_pour_converted_externally_to_rlds
 dlr_sara_grid_clamp_converted_externally_to_rlds dlr_edan_shared_control_converted_externally_to_rlds asu_table_top_converted_externally_to_rlds
 stanford_robocook_converted_externally_to_rlds imperialcollege_sawyer_wrist_cam iamlab_cmu_pickup_insert_converted_externally_to_rlds uiuc_d3field
-utaustin_mutex berkeley_fanuc_manipulation cmu_play_fusion cmu_stretch berkeley_gnm_recon berkeley_gnm_cory_hall berkeley_gnm_sac_son fmb dobbe robo_set droid
+utaustin_mutex berkeley_fanuc_manipulation cmu_playing_with_food cmu_play_fusion cmu_stretch berkeley_gnm_recon berkeley_gnm_cory_hall berkeley_gnm_sac_son fmb dobbe robo_set droid
 """
 OPEN_X = _NAMES.split()
 
@@ -33,7 +33,7 @@ def gripper(dataset: str, column: str) -> tuple[int, float, float] | None:
 
 
 def test_the_sets_are_there_under_their_names() -> None:
-    assert len(OPEN_X) == len(set(OPEN_X)) == 55
+    assert len(OPEN_X) == len(set(OPEN_X)) == 56
     assert sorted(set(OPEN_X) - set(descriptions())) == []
 
 
@@ -78,7 +78,8 @@ def test_a_description_fills_columns_of_its_own_widths(name: str) -> None:
         ("roboturk", "action.gripper_closedness_action", (0, 1, 0)),
         ("nyu_rot_dataset_converted_externally_to_rlds", "action", (6, 1, 0)),
         ("stanford_hydra_dataset_converted_externally_to_rlds", "action", (6, 1, 0)),
-        ("nyu_franka_play_dataset_converted_externally_to_rlds", "action", (13, 0, 1)),
+        ("nyu_franka_play_dataset_converted_externally_to_rlds", "action", (13, -1, 1)),
+        ("tokyo_u_lsmo_converted_externally_to_rlds", "action", (6, 1, 0)),
         ("maniskill_dataset_converted_externally_to_rlds", "action", (6, -1, 1)),
         ("stanford_mask_vit_converted_externally_to_rlds", "action", (4, 1, -1)),
         ("robo_set", "action", (7, 1, -1)),
@@ -113,6 +114,7 @@ def test_rates() -> None:
         "ucsd_kitchen_dataset_converted_externally_to_rlds": 2.0,
         "asu_table_top_converted_externally_to_rlds": 12.5,
         "dobbe": 3.75,
+        "cmu_playing_with_food": 15.0,  # as the authors say
         "robo_net": 1.0,
         "stanford_mask_vit_converted_externally_to_rlds": None,  # an action lasts until the robot rests
     }
@@ -130,6 +132,10 @@ def test_spaces_and_frames() -> None:
     assert space("fractal20220817_data", "action.rotation_delta") == ("ee_delta", "rpy", "base", False)
     assert space("maniskill_dataset_converted_externally_to_rlds", "observation.tcp_pose") == ("ee_pose", "quat_wxyz", "world", True)
     assert space("kaist_nonprehensile_converted_externally_to_rlds", "action") == ("ee_delta", "rotvec", "global", False)
+    assert space("dlr_sara_pour_converted_externally_to_rlds", "action") == ("ee_delta", None, "base", False)  # zxy angles, which no kind names
+    assert space("nyu_franka_play_dataset_converted_externally_to_rlds", "action") == ("ee_delta", "rpy", "base", False)
+    assert descriptions()["nyu_franka_play_dataset_converted_externally_to_rlds"].columns["action"].action_source == "measured"
+    assert space("berkeley_autolab_ur5", "observation.robot_state") == ("ee_pose", "quat_xyzw", "base", True)
     assert space("asu_table_top_converted_externally_to_rlds", "action") == ("ee_pose", "rpy", None, True)
     assert space("imperialcollege_sawyer_wrist_cam", "action") == ("ee_delta", None, "tool", False)
     assert space("berkeley_cable_routing", "action.world_vector") == ("ee_velocity", None, None, False)

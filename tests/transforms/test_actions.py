@@ -400,3 +400,33 @@ def test_relative_commands_come_back_exactly(commands: list[float], closed: bool
     # The commands that the seven alone give lead to the very same held values.
     again = dict(rows, **{"action.gripper_closedness_action": view.inverse(without_rest(standard), rows)["action.gripper_closedness_action"]})
     np.testing.assert_array_equal(view(again).values[:, 6], standard.values[:, 6])
+
+
+def test_numbers_that_are_no_floats_come_back_in_their_dtype() -> None:
+    specs = apply(
+        descriptions()["bridge"],
+        {
+            "action.world_vector": Column("action.world_vector", shape=(3,), meaning="action"),
+            "action.rotation_delta": Column("action.rotation_delta", shape=(3,), meaning="action"),
+            "action.open_gripper": Column("action.open_gripper", dtype="bool", meaning="action"),
+        },
+    )
+    stated = {"action.world_vector": {"unit": "m"}, "action.rotation_delta": {"unit": "rad"}}
+    view = action_view(specs, stated=stated)
+    rows = {
+        "action.world_vector": np.ones((2, 3), np.float32),
+        "action.rotation_delta": np.zeros((2, 3), np.float32),
+        "action.open_gripper": np.array([True, False]),
+    }
+    standard = view(rows)
+    assert standard.values[:, 6].tolist() == [1.0, 0.0]
+    back = view.inverse(standard)
+    assert (back["action.open_gripper"].dtype, back["action.open_gripper"].shape) == (np.dtype(bool), (2,))
+    assert back["action.open_gripper"].tolist() == [True, False]
+    # BC-Z: the first of ten closures is the action; the others are carried along, exactly also where a float could not hold them.
+    space = ActionSpace("ee_delta", "rpy", "base", False, Gripper(6, 1.0, 0.0))
+    column = Column("action", "numeric", "int64", (8,), (*DELTA.dims[:6], "gripper", "stamp"), "mm, deg", meaning="action", action_space=space)  # type: ignore[misc]
+    whole = np.array([[100, 0, 0, 0, 0, 90, 1, 2**62 + 1]])
+    whole_view = action_view({"action": column})
+    np.testing.assert_allclose(whole_view({"action": whole}).values, [[0.1, 0, 0, 0, 0, QUARTER, 0]], atol=1e-12)
+    np.testing.assert_array_equal(whole_view.inverse(whole_view({"action": whole}))["action"], whole)
