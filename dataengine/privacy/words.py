@@ -109,8 +109,8 @@ class Words:
 
     def _learn_value(self, rule: ScrubRule, value: Any, key: str) -> None:
         text = str(value).strip()
-        if not _telling(value) or text.lower() in _NOTHING:
-            return
+        if not _telling(value) or text.lower() in _NOTHING or (rule.name == "people" and text.startswith("/")):
+            return  # a topic such as "/operator" names nobody
         name = self.replacement(rule, value, key)
         if len(text) >= SECRET_LETTERS and not isinstance(value, float) and len(self._secrets) < MAX_SECRETS:
             self._secrets.setdefault(text, (rule.name, name))
