@@ -64,7 +64,7 @@ def test_a_face_in_the_simulated_world_is_blurred_and_nothing_else() -> None:
     assert found.frames == 6
     assert found.recall == 1.0
     assert found.face_share > 0.98
-    assert found.other_share < 0.12  # the margins
+    assert found.other_share < 0.25  # the rest of the head, and the margins
     assert false_share(background, FacesConfig()) == (0.0, 0.0)
 
 
@@ -73,7 +73,7 @@ def test_a_face_in_the_simulated_world_is_blurred_and_nothing_else() -> None:
 def test_recall_by_size_of_face() -> None:
     """Seven people on simulated and real video; the least that is promised at each size."""
     backgrounds = [simulated(8), *real(8)]
-    promised = {32: 0.5, 48: 0.6, 72: 0.8, 96: 0.8}
+    promised = {32: 0.7, 48: 0.75, 72: 0.75, 96: 0.75}  # measured: 0.86 at each, one of the seven people is not found
     for face_px, least in promised.items():
         found = measure(clips(backgrounds, heads(6), face_px), FacesConfig())
         print(said(f"{face_px} px", found))
@@ -90,7 +90,7 @@ def test_little_is_blurred_where_there_is_no_face() -> None:
         seconds = time.perf_counter() - started
         print(f"{frames.shape[2]}x{frames.shape[1]}: {share:.2f} of the frames, {pixels:.3f} of the pixels blurred; {len(frames) / seconds:.1f} frames/s")
         shares.append(pixels)
-    assert np.mean(shares) < 0.1
+    assert np.mean(shares) < 0.02  # measured: 0
 
 
 def test_clips_are_planted_where_they_say() -> None:
