@@ -26,7 +26,8 @@ class FacesConfig(Config):
 
     `detector` is "lbp" (the frontal-face cascade inside scikit-image), the path of a cascade file of the same kind on this machine, or "module:function" of code
     that is installed here: the function is called with `parameters` and returns an object with `detect(frame)`. `longest_px`: larger pictures are made smaller before the search.
-    `smallest_px`: side of the smallest face that is looked for, in the picture that is searched. `every`: each so many frames are searched. `gap`: two finds of one face so
+    `smallest_px`: side of the smallest face that is looked for, in the picture that is searched. `sure`: a find with this score counts by itself (of "lbp" the score is the number of neighbouring windows that show the face; a find without a score is sure);
+    one with at least `unsure` counts where it continues a sure one. `every`: each so many frames are searched. `gap`: two finds of one face so
     many frames apart are joined. `pad`: a find is blurred so many frames before and after. `margin`: what a box grows on each side, in parts of it. `cells`: a
     blurred box is so many flat squares wide. `quality`: of JPEG pictures that are encoded again. `keep_streams`: names (regular
     expressions) of streams that are left as they are.
@@ -34,13 +35,14 @@ class FacesConfig(Config):
 
     detector: str = "lbp"
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    longest_px: int = Field(default=640, ge=64, le=8192)
+    longest_px: int = Field(default=480, ge=64, le=8192)
     smallest_px: int = Field(default=24, ge=24, le=1024)
-    scale_step: float = Field(default=1.15, gt=1.01, le=2.0)
+    scale_step: float = Field(default=1.1, gt=1.01, le=2.0)
     window_step: float = Field(default=1.5, ge=1.0, le=4.0)
-    neighbours: int = Field(default=2, ge=1, le=20)
-    every: int = Field(default=1, ge=1, le=30)
-    gap: int = Field(default=12, ge=0, le=120)
+    sure: float = Field(default=5.0, ge=0.0)
+    unsure: float = Field(default=2.0, ge=0.0)
+    every: int = Field(default=2, ge=1, le=30)
+    gap: int = Field(default=16, ge=0, le=120)
     pad: int = Field(default=4, ge=0, le=60)
     margin: float = Field(default=0.6, ge=0.0, le=3.0)
     cells: int = Field(default=4, ge=1, le=6)

@@ -18,16 +18,18 @@ from dataengine.privacy.config import FacesConfig
 
 ADVICE = "install it with `pip install 'robot-dataengine[privacy]'`"
 MAX_CASCADE_BYTES = 16 << 20
+# Two windows show one face where they share this part of the smaller one.
+SAME_WINDOW = 0.5
 
 
 class Box(NamedTuple):
-    """A face in a picture: its upper left corner and size in px, and how sure the detector is."""
+    """A face in a picture: its upper left corner and size in px, and how sure the detector is (infinite where it does not say)."""
 
     top: float
     left: float
     height: float
     width: float
-    score: float = 1.0
+    score: float = float("inf")
 
 
 class Detector(Protocol):
@@ -108,6 +110,28 @@ def _identity(config: FacesConfig) -> DetectorIdentity:
     )
 
 
+def together(windows: Array) -> list[Box]:
+    """Return the windows, (n, 4) float64 as top, left, height, width, that show one thing as one box each, their mean; the score is how many they are."""
+    left = windows
+    found = []
+    while len(left):
+        first = left[0]
+        group = np.zeros(len(left), dtype=bool)
+        group[0] = True
+        while True:
+            bottom, right = np.minimum(first[0] + first[2], left[:, 0] + left[:, 2]), np.minimum(first[1] + first[3], left[:, 1] + left[:, 3])
+            shared = np.clip(bottom - np.maximum(first[0], left[:, 0]), 0, None) * np.clip(right - np.maximum(first[1], left[:, 1]), 0, None)
+            same = shared > SAME_WINDOW * np.minimum(first[2] * first[3], left[:, 2] * left[:, 3])
+            if not (same & ~group).any():
+                break
+            group |= same
+            first = left[group].mean(axis=0)
+        top, column, height, width = left[group].mean(axis=0).tolist()
+        found.append(Box(top, column, height, width, float(group.sum())))
+        left = left[~group]
+    return found
+
+
 class CascadeDetector:
     """A cascade of local binary patterns as OpenCV writes them, run by scikit-image: frontal faces, turned by no more than some 15 degrees.
 
@@ -134,9 +158,11 @@ class CascadeDetector:
             step_ratio=config.window_step,
             min_size=(config.smallest_px, config.smallest_px),
             max_size=(shortest, shortest),
-            min_neighbor_number=config.neighbours,
+            min_neighbor_number=1,
+            intersection_score_threshold=1.1,  # more than any two windows have in common: they are put together below, and counted
         )
-        return [Box(float(box["r"]), float(box["c"]), float(box["height"]), float(box["width"])) for box in found]
+        windows = np.array([(box["r"], box["c"], box["height"], box["width"]) for box in found], dtype=np.float64).reshape(-1, 4)
+        return [box for box in together(windows) if box.score >= config.unsure]
 
 
 def open_detector(config: FacesConfig) -> Detector:
@@ -177,7 +203,7 @@ def boxes_in(detector: Detector, frame: Array, longest_px: int, turns: int = 0) 
     found = []
     for given in detector.detect(upright):
         values = [float(value) for value in given]
-        if len(values) not in (4, 5) or not all(np.isfinite(values)) or values[2] <= 0 or values[3] <= 0:
+        if len(values) not in (4, 5) or not all(np.isfinite(values[:4])) or values[2] <= 0 or values[3] <= 0:
             raise ConfigError(f"privacy.faces.detector: a box must be (top, left, height, width[, score]) in px with a size, got {values}")
         top, left, tall, wide = values[:4]
         rows, columns = small.shape[:2]
@@ -188,7 +214,7 @@ def boxes_in(detector: Detector, frame: Array, longest_px: int, turns: int = 0) 
             top, left = rows - top - tall, columns - left - wide
         elif turns % 4 == 3:
             top, left, tall, wide = rows - left - wide, top, wide, tall
-        found.append(Box(top * scale, left * scale, tall * scale, wide * scale, values[4] if len(values) == 5 else 1.0))
+        found.append(Box(top * scale, left * scale, tall * scale, wide * scale, values[4] if len(values) == 5 else float("inf")))
     return found
 
 

@@ -38,6 +38,13 @@ class CleanFilm:
     left_out: tuple[str, ...]
 
 
+def film_tags(source: str | BinaryIO, where: str) -> dict[str, dict[str, str]]:
+    """Return what the container says of the file and of each track, by "file" and "track <n>": it does not come along, but tells names that may stand elsewhere."""
+    with open_container(source, where) as (container, _, _):
+        tags = {"file": dict(container.metadata)} | {f"track {stream.index}": dict(stream.metadata) for stream in container.streams}
+    return {place: {str(key): str(value) for key, value in found.items()} for place, found in tags.items()}
+
+
 def _left_out(info: MediaInfo, kept: Sequence[int]) -> tuple[str, ...]:
     names = {"video": "video", "audio": "sound", "subtitle": "subtitles", "picture": "cover picture", "data": "data track"}
     found = [f"{names[track.kind]} ({track.codec or track.handler or 'unknown'})" for track in info.tracks if track.index not in kept]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,8 +22,18 @@ SMALLEST_CELL_PX = 6
 
 @dataclass
 class _Track:
-    row: int
-    box: Box
+    """One face: its finds so far as (row, box), and whether one of them was sure."""
+
+    finds: list[tuple[int, Box]]
+    sure: bool
+
+    @property
+    def row(self) -> int:
+        return self.finds[-1][0]
+
+    @property
+    def box(self) -> Box:
+        return self.finds[-1][1]
 
 
 def _centre(box: Box) -> tuple[float, float]:
@@ -39,18 +50,20 @@ def _same_face(before: Box, after: Box, rows: int) -> float | None:
 
 def between(before: Box, after: Box, share: float) -> Box:
     """Return the box that lies at `share` (0 to 1) of the way between two."""
-    return Box(*((1 - share) * one + share * other for one, other in zip(before, after, strict=True)))
+    return Box(*((1 - share) * one + share * other for one, other in zip(before[:4], after[:4], strict=True)))
 
 
 class Tracks:
     """Joins the finds of consecutive frames of one camera: a face that is missed in some frames is blurred there too.
 
-    `add` takes the finds of the next frame (None where it was not searched); `settled` are then the boxes of all frames that later finds cannot change any more.
+    A track counts once one of its finds is sure; what came before in it, as far as those frames still wait, counts then too. `add` takes the finds of the next frame (None where it was
+    not searched) and yields the boxes of all frames that later finds cannot change any more.
     """
 
     def __init__(self, config: FacesConfig) -> None:
         self.gap = max(config.gap, config.every)
         self.pad = max(config.pad, config.every - 1)
+        self._sure = config.sure
         self._rows = 0
         self._first = 0
         self._waiting: deque[list[Box]] = deque()
@@ -65,26 +78,47 @@ class Tracks:
         if self._first <= row < self._first + len(self._waiting):
             self._waiting[row - self._first].append(box)
 
+    def _blur_between(self, before: tuple[int, Box], after: tuple[int, Box]) -> None:
+        """Blur from the frame after one find to the next find, both known to be one face."""
+        for row in range(before[0] + 1, after[0] + 1):
+            self._blur(row, between(before[1], after[1], (row - before[0]) / (after[0] - before[0])))
+
+    def _begin(self, track: _Track) -> None:
+        """Blur all finds of a track that has become sure, and the frames before the first."""
+        row, box = track.finds[0]
+        for earlier in range(row - self.pad, row + 1):
+            self._blur(earlier, box)
+        for before, after in pairwise(track.finds):
+            self._blur_between(before, after)
+
+    def _find(self, row: int, box: Box, free: list[_Track]) -> None:
+        near = [(apart, place) for place, track in enumerate(free) if (apart := _same_face(track.box, box, row - track.row)) is not None]
+        sure = box.score >= self._sure
+        if not near:
+            track = _Track([(row, box)], sure)
+            self._tracks.append(track)
+            if sure:
+                self._begin(track)
+            return
+        track = free.pop(min(near)[1])
+        track.finds.append((row, box))
+        if track.sure:
+            self._blur_between(track.finds[-2], track.finds[-1])
+        elif sure:
+            track.sure = True
+            self._begin(track)
+        track.finds = [find for find in track.finds if find[0] >= self._first] or track.finds[-1:]
+
     def add(self, finds: Sequence[Box] | None) -> Iterator[list[Box]]:
         """Take the finds of the next frame; yield the boxes of the frames that are settled, in order."""
         row = self._rows
         self._rows += 1
         self._waiting.append([])
         free = list(self._tracks)
-        for box in finds or ():
-            self._blur(row, box)
-            near = [(apart, place) for place, track in enumerate(free) if (apart := _same_face(track.box, box, row - track.row)) is not None]
-            if near:
-                track = free.pop(min(near)[1])
-                for step in range(track.row + 1, row):
-                    self._blur(step, between(track.box, box, (step - track.row) / (row - track.row)))
-                track.row, track.box = row, box
-            else:
-                for step in range(row - self.pad, row):
-                    self._blur(step, box)
-                self._tracks.append(_Track(row, box))
+        for box in sorted(finds or (), key=lambda box: -box.score):
+            self._find(row, box, free)
         for track in self._tracks:
-            if 0 < row - track.row <= self.pad:
+            if track.sure and 0 < row - track.row <= self.pad:
                 self._blur(row, track.box)
         self._tracks = [track for track in self._tracks if row - track.row < self.gap]
         while len(self._waiting) >= self.window:

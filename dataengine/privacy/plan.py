@@ -93,11 +93,9 @@ def _under_scrub(column: Column, sight: Sight, words: Words, facts: SchemaFacts 
     if rule is not None:
         return f"rule {rule.name}: the name of the stream or of its dimensions"
     texts = isinstance(sight.first, Items)
-    last = re.split(r"[./]", column.name)[-1]
-    if texts and words.rule_of_key(last) is not None:
-        found = words.rule_of_key(last)
-        assert found is not None
-        return f"rule {found.name}: the name of the stream"
+    rule = next((rule for part in re.split(r"[./]", column.name) if (rule := words.rule_of_key(part))), None) if texts else None
+    if rule is not None:
+        return f"rule {rule.name}: the name of the stream"
     if column.kind != "message":
         return None
     rule = words.rule_of_schema(message) if message else None

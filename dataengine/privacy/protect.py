@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dataengine.core.column import Column
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
@@ -17,7 +17,7 @@ from dataengine.privacy.audit import Audit, CameraAudit
 from dataengine.privacy.cameras import Camera, blurred_column
 from dataengine.privacy.config import PrivacyConfig
 from dataengine.privacy.detector import Detector, DetectorIdentity, identify, open_detector, parameters_of
-from dataengine.privacy.films import ProtectedFiles, cleaned
+from dataengine.privacy.films import ProtectedFiles, cleaned, film_tags
 from dataengine.privacy.payloads import may_show_somebody
 from dataengine.privacy.picture_bytes import bare
 from dataengine.privacy.plan import StreamPlan, plan_streams
@@ -138,6 +138,7 @@ class _Recording:
         if self._words is not None:
             self._words.learn(self._info.metadata)
             self._words.learn_names(found.streams)
+            self._learn_tags(self._words)
         self._plans = plan_streams(found, self._info.columns, config, self._words, self._audit.left_alone)
         self._names = self._new_names()
         self._cameras: dict[str, Camera] = {}
@@ -148,6 +149,18 @@ class _Recording:
                     self._films.setdefault(uri, set()).update(tracks)
             if self._plans[name].treatment == "withhold":
                 self._audit.withheld[self._names.get(name, name)] = self._plans[name].why
+
+    def _learn_tags(self, words: Words) -> None:
+        """Note what the containers of kept video say of people and things."""
+        for uri in sorted({uri for sight in self._found.streams.values() for uri in sight.films}):
+            source: str | BinaryIO = self._source.local(uri) or self._source.open(uri)
+            try:
+                tags = film_tags(source, uri)
+            finally:
+                if not isinstance(source, str):
+                    source.close()
+            words.learn(tags)
+            words.metadata(tags, "containers of video")  # counted for the record; the container itself is left behind
 
     def _new_names(self) -> dict[str, str]:
         """Return the streams' names without what the rules are about, each once."""

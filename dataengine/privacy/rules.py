@@ -39,6 +39,26 @@ RULES: dict[str, ScrubRule] = {
             label="contact",
         ),
         ScrubRule(
+            name="serials",
+            keys=(
+                r"(.*_)?(serial|serials|sn|s_n)(_?(number|num|no|nr|id))?s?(_.*)?",
+                r"(.*_)?(device|hardware|asset)_(id|uid|uuid|sn|tag)",
+                r"(.*_)?(imei|imsi|meid|udid|licen[cs]e_plate|number_plate|dinf|casn)",
+            ),
+            action="pseudonym",
+            label="device",
+        ),
+        ScrubRule(
+            name="machines",
+            keys=(r"(.*_)?(hostname|host|host_name|computer_name|node_?name|machine|machine_name|workstation|ip|ip_address|mac|mac_address|bssid|ssid)",),
+            texts=(
+                r"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})(?![0-9A-Fa-f:-])",
+                r"(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])([^/\\\s\"'<>|:,;]+)",
+            ),
+            action="pseudonym",
+            label="machine",
+        ),
+        ScrubRule(
             name="location",
             keys=(
                 r"(.*_)?(lat|latitude|lon|lng|longitude|altitude|latlon|latlng|latlong)(_(deg|degrees|rad|m|ref|e7|e6))?",
@@ -67,26 +87,6 @@ RULES: dict[str, ScrubRule] = {
             ),
             action="remove",
             label="place",
-        ),
-        ScrubRule(
-            name="serials",
-            keys=(
-                r"(.*_)?(serial|serials|sn|s_n)(_?(number|num|no|nr|id))?s?(_.*)?",
-                r"(.*_)?(device|hardware|asset)_(id|uid|uuid|sn|tag)",
-                r"(.*_)?(imei|imsi|meid|udid|licen[cs]e_plate|number_plate|dinf|casn)",
-            ),
-            action="pseudonym",
-            label="device",
-        ),
-        ScrubRule(
-            name="machines",
-            keys=(r"(.*_)?(hostname|host|host_name|computer_name|node_?name|machine|machine_name|workstation|ip|ip_address|mac|mac_address|bssid|ssid)",),
-            texts=(
-                r"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5})(?![0-9A-Fa-f:-])",
-                r"(?:/home/|/Users/|[A-Za-z]:[\\/]Users[\\/])([^/\\\s\"'<>|:,;]+)",
-            ),
-            action="pseudonym",
-            label="machine",
         ),
     )
 }

@@ -93,7 +93,7 @@ class Words:
             return
         if isinstance(metadata, Mapping):
             for key, value in _pairs(metadata):
-                rule = self.rule_of_key(str(key))
+                rule = None if _of_channels(value) else self.rule_of_key(str(key))
                 if rule is None:
                     self.learn(value, depth + 1)
                     continue
@@ -109,8 +109,8 @@ class Words:
 
     def _learn_value(self, rule: ScrubRule, value: Any, key: str) -> None:
         text = str(value).strip()
-        if not _telling(value) or text.lower() in _NOTHING:
-            return
+        if not _telling(value) or text.lower() in _NOTHING or (rule.name == "people" and text.startswith("/")):
+            return  # a topic such as "/operator" names nobody
         name = self.replacement(rule, value, key)
         if len(text) >= SECRET_LETTERS and not isinstance(value, float) and len(self._secrets) < MAX_SECRETS:
             self._secrets.setdefault(text, (rule.name, name))
@@ -196,7 +196,7 @@ class Words:
             kept: dict[str, Any] = {}
             for key, part in value.items():
                 named = _named_value(value, str(key))
-                rule = self.rule_of_key(named if named is not None else str(key))
+                rule = None if _of_channels(part) else self.rule_of_key(named if named is not None else str(key))
                 if rule is None or not any(_telling(scalar) for scalar in _scalars(part)):
                     kept[self.text(str(key), f"keys of {place}")] = self.metadata(part, place, depth + 1)
                     continue
@@ -252,6 +252,11 @@ def _scalars(value: Any, depth: int = 0) -> Iterable[Any]:
             yield from _scalars(part, depth + 1)
     else:
         yield value
+
+
+def _of_channels(value: Any) -> bool:
+    """Whether a value describes the channels of a recording by stream: a stream called "operator" makes nobody of its channel's number."""
+    return isinstance(value, list) and bool(value) and all(isinstance(part, Mapping) and {"id", "topic"} <= part.keys() for part in value)
 
 
 def _named_value(mapping: Mapping[Any, Any], key: str) -> str | None:

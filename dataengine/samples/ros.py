@@ -77,8 +77,19 @@ MESSAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("uint8[]", "data"),
         ("bool", "is_dense"),
     ),
+    "sensor_msgs/NavSatStatus": (("int8", "status"), ("uint16", "service")),
+    "sensor_msgs/NavSatFix": (
+        ("std_msgs/Header", "header"),
+        ("sensor_msgs/NavSatStatus", "status"),
+        ("float64", "latitude"),
+        ("float64", "longitude"),
+        ("float64", "altitude"),
+        ("float64[9]", "position_covariance"),
+        ("uint8", "position_covariance_type"),
+    ),
+    "foxglove_msgs/CompressedVideo": (("time", "timestamp"), ("string", "frame_id"), ("uint8[]", "data"), ("string", "format")),
 }
-_CODES = {"bool": "?", "uint8": "B", "uint32": "I", "int32": "i", "float32": "f", "float64": "d"}
+_CODES = {"bool": "?", "uint8": "B", "int8": "b", "uint16": "H", "uint32": "I", "int32": "i", "float32": "f", "float64": "d"}
 _ROS1_CAMERA_NAMES = {"d": "D", "k": "K", "r": "R", "p": "P"}  # ROS 1 spells the matrices of CameraInfo in capitals
 
 
