@@ -24,7 +24,7 @@ from dataengine.core.clock import NS_PER_S
 Reason = Literal["few_pictures", "too_fast", "no_motion", "still_pictures", "no_overlap", "weak_correlation", "beyond_search", "ambiguous"]
 
 SEARCH_NS = 400_000_000  # lags tried on either side; no camera that is used for control is later than this
-MIN_PAIRS = 20
+MIN_PAIRS = 16
 MIN_OVERLAP = 0.75  # of the pairs must lie inside the motion's time at a lag
 MIN_CORRELATION = 0.6
 MIN_CONFIDENCE = 0.85
@@ -36,7 +36,9 @@ MAX_VALUES = 1 << 22  # of a motion; of a longer one every second sample is take
 NOISE_RATIO = 1.0  # mean squared step over variance: 2 for white noise, far below 1 for a body that moves
 BLOCKS = 12
 RUNS = 4
+RUN_ROWS = 24  # a shorter run shows no more than one move
 AGREE_NS = 50_000_000
+AGREE_FRAMES = 0.75
 RESOLUTION_NS = 10_000
 RESAMPLINGS = 200
 KNEE = 0.3  # of the mean: changes far below it are noise; far above it a picture cannot change twice as much when twice as much moves
@@ -69,7 +71,7 @@ class ClockOffset:
     """An estimate of image clock minus motion clock.
 
     `offset_ns` is None where the evidence does not suffice, and `reason` then says why. `confidence` is the share of resamplings of the evidence that agree with
-    the estimate within half a frame or 50 ms, `correlation` the height of the peak, `spread_ns` the standard deviation of the resampled estimates, `frame_ns` the
+    the estimate within three quarters of a frame or 50 ms, `correlation` the height of the peak, `spread_ns` the standard deviation of the resampled estimates, `frame_ns` the
     median time between two pictures, `motion` the name of the motion that it was compared with.
     """
 
@@ -182,13 +184,14 @@ def _against(image: ImageMotion, motion: BodyMotion, frame_ns: int, search_ns: i
     place = float(_peaks(curve[None])[0])
     offset_ns = round((place - half) * step_ns / RESOLUTION_NS) * RESOLUTION_NS
     away = (_peaks(resampled) - place) * step_ns
-    confidence = float((np.abs(away) <= max(frame_ns / 2, AGREE_NS)).mean())
+    agree_ns = max(int(frame_ns * AGREE_FRAMES), AGREE_NS)
+    confidence = float((np.abs(away) <= agree_ns).mean())
     spread_ns = round(float(np.sqrt((away**2).mean())) / RESOLUTION_NS) * RESOLUTION_NS
     if height < MIN_CORRELATION:
         return _abstain("weak_correlation", frame_ns, motion.name, height, confidence, spread_ns)
     if not 1 <= curve.argmax() <= len(curve) - 2:
         return _abstain("beyond_search", frame_ns, motion.name, height, confidence, spread_ns)
-    if confidence < MIN_CONFIDENCE or height - _runner_up(curve, 1 + AGREE_NS // step_ns) < MIN_LEAD:
+    if confidence < MIN_CONFIDENCE or height - _runner_up(curve, 1 + agree_ns // step_ns) < MIN_LEAD:
         return _abstain("ambiguous", frame_ns, motion.name, height, confidence, spread_ns)
     return ClockOffset(offset_ns, confidence, height, spread_ns, frame_ns, motion.name)
 
@@ -202,7 +205,9 @@ def displacements(motion: BodyMotion, start_ns: Array, end_ns: Array) -> Array:
 
 
 def busiest_rows(times_ns: Array, motions: Sequence[BodyMotion], rows: int) -> list[Array]:
-    """Choose runs of a camera's rows, `rows` in all: from each quarter of a long recording the run in which the body moves most.
+    """Choose runs of a camera's rows, `rows` in all: from each part of a long recording the run in which the body's speed changes most.
+
+    A body that goes on steadily looks the same at every lag; one that starts and stops tells them apart.
 
     Args:
         times_ns: (N,) the camera's times, which do not step back.
@@ -217,14 +222,14 @@ def busiest_rows(times_ns: Array, motions: Sequence[BodyMotion], rows: int) -> l
         moved = displacements(motion, times_ns[:-1], times_ns[1:])
         if moved.any():
             break
-    run = max(2, rows // RUNS)
-    total = np.concatenate([[0.0], np.cumsum(moved)])  # (N,)
+    runs = max(1, min(RUNS, rows // RUN_ROWS))
+    sums = np.concatenate([np.zeros((2, 1)), np.cumsum([moved, moved**2], axis=1)], axis=1)  # (2, N)
     chosen: list[Array] = []
-    bounds = np.linspace(0, count, RUNS + 1).astype(np.int64)
+    bounds = np.linspace(0, count, runs + 1).astype(np.int64)
     for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        length = min(run, last - first)
-        within = total[first + length - 1 : last] - total[first : last - length + 1]
-        start = first + int(np.argmax(within))
+        length = min(rows // runs, last - first)
+        within, squared = sums[:, first + length - 1 : last] - sums[:, first : last - length + 1]
+        start = first + int(np.argmax(squared - within**2 / max(1, length - 1)))
         chosen.append(np.arange(start, start + length))
     return chosen
 

@@ -13,7 +13,14 @@ from dataengine.align.offset import ImageMotion
 from dataengine.core.arrays import Array
 
 NOISE_LEVELS = 3.0  # of 100 levels of mean brightness: smaller changes of a pixel are noise of the sensor or of the codec
+MEDIAN_OF = 3  # every third pixel tells how the brightness of all has changed
 LONGEST_PAIR_NS = 1_000_000_000  # what changed in more than a second says nothing about when
+
+
+def _middle(values: Array) -> float:
+    """Return the upper median; `np.median` costs five times as much for a picture this small."""
+    half = len(values) // 2
+    return float(np.partition(values, half)[half])
 
 
 class ChangeMeter:
@@ -35,16 +42,18 @@ class ChangeMeter:
     def add(self, row: int, grey: Array) -> None:
         """Take the picture of a row, (h, w) uint8; one of another size than the last begins anew."""
         picture = grey.astype(np.float32)
-        picture *= 100.0 / max(float(picture.mean()), 1.0)
+        picture *= 100.0 * picture.size / max(float(picture.sum()), 1.0)
         before = self._before
         if before is not None and before.shape == picture.shape:
-            if np.array_equal(before, picture):
-                return
             difference = picture - before
-            difference -= np.median(difference)
+            if not difference.any():
+                return
+            difference -= _middle(difference.reshape(-1)[::MEDIAN_OF])
+            np.abs(difference, out=difference)
+            difference -= NOISE_LEVELS
             self._starts.append(self._shown)
             self._ends.append(row)
-            self._changes.append(float(np.maximum(np.abs(difference) - NOISE_LEVELS, 0.0).mean()))
+            self._changes.append(float(np.maximum(difference, 0.0, out=difference).sum()) / difference.size)
         self._before, self._shown = picture, row
 
     def motion(self, times_ns: Array) -> ImageMotion:

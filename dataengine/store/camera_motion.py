@@ -18,12 +18,13 @@ from dataengine.video.index import FrameIndex
 
 SMALL_PX = 64  # width that pictures are shrunk to
 LOOKED_AT_HZ = 12.0  # of a faster camera every second picture is looked at, or every third: neighbours hardly differ
-PICTURES = 120  # of one camera: eight seconds or so of motion, 0.1 s of decoding at 640 x 480
+SKIPPED_NS = 45_000_000  # the same of raw frames, whose rate is not known while they pass
+PICTURES = 96  # of one camera: six seconds or so of motion, 70 ms of decoding at 640 x 480
 MIN_PICTURES = 48  # however large they are
 PICTURE_BYTES = 8 << 20
 PNG_COST = 4  # a PNG takes about as long to decode as so many JPEGs, which are decoded at an eighth of their size
 READ_ROWS = 32  # read back at a time
-VIDEO_PX = 64 << 20  # decoded of kept video
+VIDEO_PX = 96 << 20  # decoded of kept video
 RAW_PAIRS = 1000  # of raw frames, which all passed by, compared in the end
 
 
@@ -42,14 +43,18 @@ class FrameMotion:
 
     def __init__(self) -> None:
         self.meter = ChangeMeter()
+        self._looked_ns: int | None = None
 
     def add(self, first: int, pixels: Array, clocks: Mapping[str, Array]) -> None:
         """Take frames (n, H, W, C) from row `first` on, with the clocks of their rows."""
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or all(name == "nominal" for name in clocks):
+        times_ns = next((times for name, times in clocks.items() if name != "nominal"), None)
+        if times_ns is None or pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
             return
         channel = pixels[..., min(1, pixels.shape[3] - 1)]
-        for row, grey in enumerate(channel, first):
-            self.meter.add(row, shrunk(np.ascontiguousarray(grey)))
+        for row, (at_ns, grey) in enumerate(zip(times_ns.tolist(), channel, strict=True), first):
+            if self._looked_ns is None or not 0 <= at_ns - self._looked_ns < SKIPPED_NS:
+                self.meter.add(row, shrunk(np.ascontiguousarray(grey)))
+                self._looked_ns = at_ns
 
     def motion(self, times_ns: Array, motions: Sequence[BodyMotion]) -> ImageMotion:
         """Return how the pictures changed, where the body moves most."""
@@ -112,14 +117,16 @@ def items_motion(read: Callable[[int, int], Sequence[Buffer]], sizes: Array, mea
 
 
 def _from_key_frames(runs: Sequence[Array], index: FrameIndex, frames: MediaFrames) -> list[Array]:
-    """Move runs back to the key frame before their start, so that nothing is decoded only to be thrown away."""
+    """Move runs back to the key frame before their start, so that nothing is decoded only to be thrown away; runs that meet there make one longer run."""
     keys = np.flatnonzero(index.key) - frames.first
-    moved: dict[int, Array] = {}
+    lengths: dict[int, int] = {}
+    every = max([int(run[1] - run[0]) for run in runs if len(run) > 1], default=1)
     for run in runs:
         before = keys[(keys >= 0) & (keys <= run[0])]
         start = int(before[-1]) if len(before) else int(run[0])
-        moved.setdefault(start, run - int(run[0]) + start)
-    return list(moved.values())
+        lengths[start] = lengths.get(start, 0) + len(run)
+    ends = [*sorted(lengths)[1:], frames.count]
+    return [np.arange(start, min(end, start + lengths[start] * every), every) for start, end in zip(sorted(lengths), ends, strict=True)]
 
 
 def media_motion(frames: MediaFrames, files: Opener, times_ns: Array, motions: Sequence[BodyMotion]) -> ImageMotion | None:

@@ -12,6 +12,7 @@ from dataengine.align.config import ClockOffsetConfig
 from dataengine.align.control import AlignInput
 from dataengine.align.offset import BodyMotion, ClockOffset, ImageMotion, estimate_offset
 from dataengine.core.arrays import Array
+from dataengine.core.clock import NS_PER_S
 from dataengine.core.episode import EpisodeInfo
 from dataengine.core.problem import Problem, Severity
 from dataengine.core.protocols import Opener
@@ -123,13 +124,13 @@ def offset_problems(offsets: CameraOffsets, camera_times: Mapping[str, Array | N
             continue
         frame_ns = float(np.median(np.diff(times_ns)))
         left_ns = found.offset_ns - offsets.applied_ns.get(name, 0)
-        if abs(left_ns) <= max(frame_ns / 2, found.spread_ns):
+        if abs(left_ns) <= max(frame_ns / 2, 2 * found.spread_ns):
             continue
-        step_ns = 1e9 / rate_hz if rate_hz else frame_ns
-        ms, late = found.offset_ns / NS_PER_MS, "after" if found.offset_ns > 0 else "before"
-        measured = f"{abs(ms):.0f} ± {found.spread_ns / NS_PER_MS:.0f} ms {late} what {found.motion!r} shows (confidence {found.confidence:.2f})"
-        message = f"stream {name!r}: pictures should be stamped when {found.motion!r} shows their motion, found stamps {measured}"
-        advice = f"measure it once for the rig, then align with `align: {{clock_offset: {{apply: {{{name}: {ms:.1f}}}}}}}`"
+        step_ns = NS_PER_S / rate_hz if rate_hz else frame_ns
+        ms, spread_ms, late = found.offset_ns / NS_PER_MS, found.spread_ns / NS_PER_MS, "late" if found.offset_ns > 0 else "early"
+        stamps = f"them {abs(ms):.0f} ± {spread_ms:.0f} ms {late} by {found.motion!r} (confidence {found.confidence:.2f})"
+        message = f"stream {name!r}: expected pictures stamped when they were taken, found {stamps}; `align.clock_offset.apply` takes it off"
+        advice = f"measure it over the episodes of the rig, then ingest with `align: {{clock_offset: {{apply: {{{name}: {ms:.1f}}}}}}}`"
         severity: Severity = "warning" if abs(left_ns) > step_ns else "info"
-        problems.append(Problem("clock_offset", message, name, severity, "stamps on the clock of the motion", f"stamps {measured}", advice))
+        problems.append(Problem("clock_offset", message, name, severity, "pictures stamped when they were taken", stamps, advice))
     return problems

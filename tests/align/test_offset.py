@@ -134,18 +134,19 @@ def test_equal_evidence_gives_equal_estimates():
     assert estimate_offset(image, [motion]) == estimate_offset(image, [motion])
 
 
-def test_the_busiest_rows_are_where_the_body_moves():
+def test_the_rows_looked_at_are_where_the_body_starts_and_stops():
     times_ns = np.arange(400, dtype=np.int64) * 100 * MS
     position = np.zeros(400)
-    for first in (30, 150, 260, 310):  # ten steps of motion in each quarter
+    for first in (30, 150, 260, 330):  # ten steps of motion in each quarter
         position[first : first + 11] += np.arange(11)
         position[first + 11 :] += 10
     motion = BodyMotion("hand", times_ns, position[:, None])
-    runs = busiest_rows(times_ns, [motion], 48)
-    assert [len(run) for run in runs] == [12] * 4
-    for run, first in zip(runs, (30, 150, 260, 310), strict=True):
+    runs = busiest_rows(times_ns, [motion], 96)
+    assert [len(run) for run in runs] == [24] * 4
+    for run, first in zip(runs, (30, 150, 260, 330), strict=True):
         assert run[0] <= first
         assert run[-1] >= first + 10
+    assert [len(run) for run in busiest_rows(times_ns, [motion], 60)] == [30, 30]
     assert busiest_rows(times_ns, [motion], 400)[0].tolist() == list(range(400))
-    assert sum(len(run) for run in busiest_rows(times_ns, [], 48)) == 48
+    assert sum(len(run) for run in busiest_rows(times_ns, [], 96)) == 96
     assert displacements(motion, times_ns[:-1], times_ns[1:])[29:32].tolist() == pytest.approx([0.0, 1 / position.std(), 1 / position.std()])

@@ -270,3 +270,16 @@ def test_rows_and_bytes_outside_are_refused(tmp_path):
         reader.bytes(0, 1)
     with pytest.raises(FileNotFoundError):
         ArrayReader(LocalObjects(tmp_path), "b")
+
+
+def test_bytes_are_read_back_while_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataengine.store.arrays.CHUNK_BYTES", 64)
+    writer = BytesWriter(tmp_path / "data", "data")
+    writer._shard_bytes = 256
+    whole = bytes(np.random.default_rng(0).integers(0, 256, 700, dtype=np.uint8))
+    writer.append(whole[:50])
+    assert writer.read(7, 31) == whole[7:31]  # still in memory
+    for start in range(50, 700, 65):
+        writer.append(whole[start : start + 65])
+    assert writer.read(0, 700) == whole  # over three files, the last of them not full
+    assert [writer.read(start, stop) for start, stop in ((255, 257), (256, 256), (511, 700))] == [whole[255:257], b"", whole[511:700]]

@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 
 from dataengine.align.config import AlignConfig
+from dataengine.align.offset import BodyMotion, estimate_offset
 from dataengine.core.config import parse_config
 from dataengine.core.errors import ConfigError
+from dataengine.core.objects import open_objects
+from dataengine.core.stream import MediaFrames
 from dataengine.samples.arm import ArmConfig, record
 from dataengine.samples.mcap import McapOptions, write_mcap
 from dataengine.samples.topics import TopicOptions
+from dataengine.samples.video import VideoOptions, write_video
+from dataengine.sources.listing import SourceOpener
+from dataengine.store.camera_motion import media_motion
 from dataengine.store.store import open_store
+from dataengine.video.index import frame_index
 from pipelines.bench import ingest_in_process
 from pipelines.config import IngestConfig
 from tests.support.camera_clocks import MS, dropping_cameras, flickering_cameras, late_cameras, motionless
@@ -50,7 +57,7 @@ def test_each_camera_s_offset_is_a_figure_and_a_named_problem(tmp_path):
     assert f"clock_offset_applied_ms.{WRIST}" not in figures
     (problem,) = problems
     assert (problem["check"], problem["severity"], problem["where"]) == ("clock_offset", "warning", WRIST)
-    assert "after what" in problem["message"]
+    assert " ms late by " in problem["message"]
     assert f"apply: {{{WRIST}: " in problem["advice"]
     assert "clock_offset" in row["flags"]
 
@@ -59,8 +66,25 @@ def test_stamps_that_are_early_are_negative_and_less_than_a_step_is_a_note(tmp_p
     _, row, figures, problems = landed(tmp_path, late_cameras(sample(camera_hz=15.0), {"front": -50.0}))
     assert figures[f"clock_offset_ms.{FRONT}"] == pytest.approx(-50, abs=22)
     assert [(problem["severity"], problem["where"]) for problem in problems] == [("info", FRONT)]
-    assert "before what" in problems[0]["message"]
+    assert " ms early by " in problems[0]["message"]
     assert "clock_offset" not in row["flags"]
+
+
+def test_a_kept_video_is_looked_at_from_its_key_frames(tmp_path):
+    arm = sample(3, cameras=("front",))
+    (path,) = write_video(tmp_path, [arm], VideoOptions(gop=250))
+    index = frame_index(str(path))
+    stamps = arm.cameras["front"].t_ns + 60 * MS
+    frames = MediaFrames(path.name, index.track, 0, len(index), index=index.as_columns(), facts=index.as_facts())
+    body = BodyMotion("joints", arm.joint_t_ns, arm.joint_position)
+    image = media_motion(frames, SourceOpener(open_objects(str(tmp_path), {})), stamps, [body])
+    assert image is not None
+    assert estimate_offset(image, [body]).offset_ns == pytest.approx(60 * MS, abs=11 * MS)
+    # two thirds of the bytes in the middle are gone: nothing is said, and nothing fails
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 6] + bytes(len(data) * 2 // 3) + data[len(data) * 5 // 6 :])
+    damaged = media_motion(frames, SourceOpener(open_objects(str(tmp_path), {})), stamps, [body])
+    assert damaged is None or estimate_offset(damaged, [body]).offset_ns is None
 
 
 def test_nothing_is_applied_unless_asked_and_the_native_times_stay(tmp_path):

@@ -52,6 +52,19 @@ def test_every_frame_is_the_one_asked_for(films, name: str) -> None:
         assert reader.read([]).shape == (0, 64, 96, 3)
 
 
+def test_brightness_is_the_luma_of_the_frames_asked_for(films) -> None:
+    index = frame_index(str(films["a.mp4"]))
+    with FrameReader(str(films["a.mp4"]), index) as reader:
+        found = {row: luma.copy() for row, luma in reader.luma([41, 3, 17, 3])}
+        colour = reader.read([3, 17, 41]).astype(np.float64)
+    assert list(found) == [3, 17, 41]
+    for picture, luma in zip(colour, found.values(), strict=True):
+        # ITU-R BT.601, limited range: Y = 16 + 219/255 (0.299 R + 0.587 G + 0.114 B)
+        expected = 16 + 219 / 255 * (picture @ [0.299, 0.587, 0.114])
+        assert np.abs(expected - luma).mean() < 1.5
+    assert not np.array_equal(found[3], found[17])
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_blocks_are_the_frames_in_order(films, name: str) -> None:
     index = frame_index(films[name])
