@@ -47,17 +47,20 @@ class Definition(NamedTuple):
     hash: str
 
 
+def database_bytes(head: bytes) -> int:
+    """Return the size of a database as its header says, 0 where an old writer did not keep it."""
+    page = int.from_bytes(head[16:18], "big")
+    return int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page) if head[24:28] == head[92:96] else 0
+
+
 def check_size(head: bytes, size: int, where: str) -> None:
     """Raise BadRecording (`truncated`) where a database's header counts more pages than its file has bytes for."""
     if len(head) < _HEADER_BYTES:
         raise BadRecording(where, "a database of at least 100 bytes", f"{len(head)} bytes", DAMAGED, check="truncated")
-    page = int.from_bytes(head[16:18], "big")
-    page = 65536 if page == 1 else page
-    pages = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 0
-    if pages * page > size:
+    if database_bytes(head) > size:
         raise BadRecording(
             where,
-            f"{pages} pages of {page} bytes",
+            f"{database_bytes(head)} bytes, as its header says",
             f"a file of {size} bytes",
             "the copy was cut off: restore it, or set recover_truncated in the config to land what is whole",
             check="truncated",
@@ -199,5 +202,5 @@ def open_database(path: str, where: str, size: int, *, own_copy: bool = False) -
             yield Database(connection, where, size)
         finally:
             connection.close()
-    except (sqlite3.Error, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
         raise BadRecording(where, "a database that SQLite can read", str(error), DAMAGED, check="bad_database") from error

@@ -21,7 +21,7 @@ from dataengine.sources.messages.ros_known import choose_schema
 from dataengine.sources.rosbag2.database import Database, Definition, check_size, open_database
 from dataengine.sources.rosbag2.finding import ZSTD_MAGIC
 from dataengine.sources.rosbag2.metadata import MAX_BYTES, BagMetadata, parse_metadata
-from dataengine.sources.rosbag2.parts import Part, opened_part
+from dataengine.sources.rosbag2.parts import Part, opened_part, padded_copy
 
 # Payloads of a database that are held before the topics with fewer messages are given on too.
 HELD_STEP_BYTES = 1 << 20
@@ -147,7 +147,7 @@ class Bag:
                 raise
             cut = error
         try:
-            with open_database(part.path, part.where, part.size, own_copy=part.log) as database:
+            with padded_copy(part.path, cut is not None) as path, open_database(path, part.where, part.size, own_copy=part.log) as database:
                 yield from self._rows(database, part)
         except BadRecording as error:
             if not self._recording.recover or error.check != "bad_database":
