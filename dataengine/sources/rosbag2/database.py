@@ -7,7 +7,7 @@ are not called, and a table may not hold more rows or bytes than its file.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -161,22 +161,18 @@ class Database:
             return _text(text) if isinstance(text, bytes) and len(text) <= limit else ""
         return ""
 
-    def messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (topic number, time in ns, payload) in the order in which they were written."""
-        before: int | None = None
-        total = 0
-        found = self._connection.execute("SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid")
-        for count, (row, topic, time_ns, data) in enumerate(found, 1):
-            if not (type(topic) is int and type(time_ns) is int and type(data) is bytes):
-                kinds = ", ".join(type(value).__name__ for value in (topic, time_ns, data))
-                raise self._bad(f"a topic number, a time and bytes in row {row} of messages", kinds)
-            if before is not None and row <= before:
-                raise self._bad("rows of messages in ascending order", f"row {row} after row {before}")
-            before = row
-            total += len(data)
-            if total > self._size or count * LEAST_ROW_BYTES > self._size:
-                raise self._bad(f"messages that fit into a file of {self._size} bytes", f"{count} of them with {total} bytes so far")
-            yield topic, time_ns, data
+    def messages(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Return (row, topic number, time in ns, payload) of each message in the order in which they were written; nothing of it is checked yet, see `refuse`."""
+        return self._connection.execute("SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid")
+
+    def refuse(self, row: int, before: int, values: Sequence[Any], total: int) -> BadRecording:
+        """Return what is wrong with a row of messages that is no topic number, time and bytes, not after the row before, or more than a file of this size can hold."""
+        if not all(type(value) is kind for value, kind in zip(values, (int, int, bytes), strict=True)):
+            kinds = ", ".join(type(value).__name__ for value in values)
+            return self._bad(f"a topic number, a time and bytes in row {row} of messages", kinds)
+        if row <= before:
+            return self._bad("rows of messages in ascending order", f"row {row} after row {before}")
+        return self._bad(f"messages that fit into a file of {self._size} bytes", f"{total} bytes so far")
 
 
 def _text(value: Any) -> str:
