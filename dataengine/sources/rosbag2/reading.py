@@ -46,6 +46,7 @@ class Bag:
         self._definitions: dict[str, Definition] = {}
         self._chosen: dict[str, str] = {}
         self._facts: list[dict[str, Any]] = []
+        self._topics: dict[str, list[dict[str, Any]]] = {}
         self._open_file: McapFile | None = None
         self._problems: list[Problem] = []
         self._zstd, self._allowance = Zstd(), Allowance(item.size)
@@ -164,9 +165,9 @@ class Bag:
             self._take_inner_metadata(text, part.where)
         topics = database.topics()
         self._definitions = database.definitions()
-        self._facts.append(
-            {"file": part.where, **said, "topics": [{"name": t.name, "type": t.type, "encoding": t.encoding, **t.said} for t in topics.values()]}
-        )
+        self._facts.append({"file": part.where, **said})
+        for topic in topics.values():
+            self._note_topic(topic.name, {"type": topic.type, "encoding": topic.encoding, **topic.said})
         if database.other_tables or database.other_columns:
             names = ", ".join([*database.other_tables, *(f"messages.{column}" for column in database.other_columns)])
             self._problems.append(
@@ -233,6 +234,12 @@ class Bag:
 
     # --- what is there and what was said
 
+    def _note_topic(self, topic: str, said: dict[str, Any]) -> None:
+        """Keep what a file says of a topic; the files of a bag mostly say the same."""
+        known = self._topics.setdefault(topic, [])
+        if said not in known:
+            known.append(said)
+
     def _note_file(self, path: str, part: Part, count: int) -> None:
         if part.log:
             self._problems.append(
@@ -246,6 +253,9 @@ class Bag:
         if self._open_file is not None:
             facts = self._open_file.facts()
             del facts[SEQUENCE]  # of the whole recording: see _describe
+            for channels in facts.pop("channels").values():
+                for channel in channels:
+                    self._note_topic(channel["topic"], channel["metadata"])
             self._facts.append({"file": path, **facts})
             self._problems.extend(self._open_file.problems())
 
@@ -289,6 +299,7 @@ class Bag:
             "storage": self._storage,
             "release": self._release,
             "files": self._facts,
+            "topics": self._topics,
             "definitions": dict(sorted(self._chosen.items())),
             "packed_messages": self._packed_messages,
             **({SEQUENCE: self._recording.number_facts(SEQUENCE)} if self._storage == "mcap" else {}),

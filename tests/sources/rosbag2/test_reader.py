@@ -435,3 +435,23 @@ def test_events_come_in_batches(tmp_path: Path) -> None:
     events = list(rosbag2.read(rosbag2.find(listing).items[0], listing.opener, ReadOptions()))
     sizes = [len(event.values) for event in events if isinstance(event, Rows) and event.stream == "say"]
     assert sizes == [1024, 1024, 452]
+
+
+def test_attachments_of_every_file_are_kept(tmp_path: Path) -> None:
+    """A stream that is no topic's goes on from file to file."""
+    from tests.support.mcap_files import write_mcap
+
+    (tmp_path / "x").mkdir()
+    for number in range(2):
+        sent = [("/say", T0 + number, Cdr().text("a").bytes())]
+        data = write_mcap({"/say": ("cdr", STRING, "ros2msg", "string data\n")}, sent, attachments=[(T0, f"{number}.txt", b"note %d" % number)])
+        (tmp_path / "x" / f"x_{number}.mcap").write_bytes(data)
+    metadata = "rosbag2_bagfile_information:\n  version: 4\n  storage_identifier: mcap\n  relative_file_paths:\n    - x_0.mcap\n    - x_1.mcap\n"
+    (tmp_path / "x" / "metadata.yaml").write_text(metadata)
+    episode = read_one(rosbag2, tmp_path)
+    notes = episode.streams["attachments"].values
+    assert isinstance(notes, Items)
+    assert [bytes(note) for note in notes.data] == [b"note 0", b"note 1"]
+    files = episode.info.metadata["rosbag2"]["files"]
+    assert [[attachment["name"] for attachment in file["attachments"]] for file in files] == [["0.txt"], ["1.txt"]]
+    assert len(episode.streams["say"]) == 2
