@@ -106,7 +106,7 @@ def _split(kind: str) -> tuple[str, str | None]:
     return element, size
 
 
-def _fields(name: str, version: RosVersion) -> Iterable[tuple[str, str, str]]:
+def fields_of(name: str, version: RosVersion) -> Iterable[tuple[str, str, str]]:
     """Yield the type, the key in our values, and the name on the wire of each field."""
     if name == "std_msgs/Header" and version == "ros1":
         yield "uint32", "seq", "seq"
@@ -119,14 +119,14 @@ def definition(name: str, version: RosVersion) -> str:
     """Return a message's definition as text, followed by those that it uses."""
     order = [name]
     for current in order:  # grows while it is walked
-        for kind, _, _ in _fields(current, version):
+        for kind, _, _ in fields_of(current, version):
             element = _split(kind)[0]
             if element in MESSAGES and element not in order:
                 order.append(element)
     blocks = []
     for current in order:
         lines = []
-        for kind, _, field in _fields(current, version):
+        for kind, _, field in fields_of(current, version):
             element, size = _split(kind)
             shown = "builtin_interfaces/Time" if element == "time" and version == "ros2" else element
             lines.append(f"{shown}{'' if size is None else f'[{size}]'} {field}")
@@ -181,7 +181,7 @@ def _write(wire: _Wire, kind: str, value: Any, version: RosVersion) -> None:
     elif element in _CODES:
         wire.number(_CODES[element], value)
     else:
-        for inner, key, _ in _fields(element, version):
+        for inner, key, _ in fields_of(element, version):
             _write(wire, inner, value.get("seq", 0) if key == "seq" else value[key], version)
 
 

@@ -103,11 +103,7 @@ class McapFile:
 
     def end(self) -> Iterator[Event]:
         """Yield what is left of the running episode, and its end."""
-        columns: dict[str, Column] = {}
-        if self._attachments:
-            stream = self._attachment_stream()
-            columns[stream] = Column(stream, kind="message", dtype="bytes", steps=False)
-        yield from self._recording.end(self._describe, columns)
+        yield from self._recording.end(self._describe)
         self._by_channel, self._attachments = {}, []
 
     def _note_cut(self, reason: str) -> None:
@@ -216,9 +212,6 @@ class McapFile:
 
     # --- what goes on
 
-    def _attachment_stream(self) -> str:
-        return self._recording.names.take("attachments", "attachments of the recording")
-
     def _attachment(self, body: Buffer, place: str) -> Iterator[Event]:
         record = parse_record(ATTACHMENT, body, 0, len(body), place)
         assert isinstance(record, Attachment)
@@ -226,7 +219,9 @@ class McapFile:
         log_ns, create_ns = (times_ns(times[at : at + 1], place, name) for at, name in enumerate(("log", "create")))
         self._attachments.append({"name": record.name, "media_type": record.media_type, "bytes": len(record.data)})
         encoding = record.media_type if 0 < len(record.media_type) <= 100 else "application/octet-stream"
-        yield Rows(self._attachment_stream(), Items([record.data], encoding), {"log": log_ns, "create": create_ns})
+        stream = self._recording.names.take("attachments", "attachments of the recording")
+        self._recording.columns[stream] = Column(stream, kind="message", dtype="bytes", steps=False)
+        yield Rows(stream, Items([record.data], encoding), {"log": log_ns, "create": create_ns})
 
     def facts(self) -> dict[str, Any]:
         """Return what the file says beside its messages; JSON-able."""

@@ -57,21 +57,29 @@ class Zstd:
             raise BadRecording(where, "a readable zstd frame", str(error), "restore the file from a copy", check="bad_chunk") from error
 
 
-def unpack_lz4(packed: Buffer, size: int, where: str) -> bytes:
-    """Return the content of an lz4 frame, at most one byte more than `size` (so that a frame that goes on shows)."""
+def unpack_lz4(packed: Buffer, size: int, where: str, *, whole: bool = False) -> bytes:
+    """Return the content of an lz4 frame, at most one byte more than `size` (so that a frame that goes on shows); `whole`: it must end where the bytes end."""
     from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
     try:
-        return bytes(LZ4FrameDecompressor().decompress(packed, max_length=size + 1))
+        frame = LZ4FrameDecompressor()
+        found = bytes(frame.decompress(packed, max_length=size + 1))
+        if whole and len(found) <= size and (not frame.eof or frame.unused_data):
+            raise ValueError("the frame does not end where its bytes end")
+        return found
     except (RuntimeError, EOFError, MemoryError, ValueError) as error:
         raise BadRecording(where, "a readable lz4 frame", str(error), "restore the file from a copy", check="bad_chunk") from error
 
 
 def unpack_bz2(packed: Buffer, size: int, where: str) -> bytes:
-    """Return the content of a bz2 stream, at most one byte more than `size` (so that a stream that goes on shows)."""
+    """Return the content of a bz2 stream that ends where its bytes end, at most one byte more than `size` (so that a stream that goes on shows)."""
     from bz2 import BZ2Decompressor
 
     try:
-        return BZ2Decompressor().decompress(packed, max_length=size + 1)
+        stream = BZ2Decompressor()
+        found = stream.decompress(packed, max_length=size + 1)
+        if len(found) <= size and (not stream.eof or stream.unused_data):
+            raise ValueError("the stream does not end where its bytes end")
+        return found
     except (OSError, EOFError, MemoryError, ValueError) as error:
         raise BadRecording(where, "a readable bz2 stream", str(error), "restore the file from a copy", check="bad_chunk") from error

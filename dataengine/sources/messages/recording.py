@@ -85,6 +85,7 @@ class Recording:
     def _begin(self) -> None:
         self.names = StreamNames(self._targets)
         self.batches: dict[tuple[str, str, MessageSchema | None], Batch] = {}
+        self.columns: dict[str, Column] = {}  # of streams that are no topic's
         self._held = 0
 
     @property
@@ -146,12 +147,12 @@ class Recording:
         """Return for each stream of messages the numbers of a kind in short."""
         return {batch.topic.messages: batch.numbers[what].facts() for batch in self.batches.values() if what in batch.numbers}
 
-    def end(self, describe: Callable[[], tuple[Mapping[str, Any], Sequence[Problem]]], columns: Mapping[str, Column] | None = None) -> Iterator[Event]:
-        """Give on what is left of the episode, and its end; `describe` then says its metadata and problems. `columns` are of streams that are no topic's."""
+    def end(self, describe: Callable[[], tuple[Mapping[str, Any], Sequence[Problem]]]) -> Iterator[Event]:
+        """Give on what is left of the episode, and its end; `describe` then says its metadata and problems."""
         for batch in self.batches.values():
             yield from self.flush(batch)
         topics = [batch.topic for batch in self.batches.values()]
-        found = dict(columns or {})
+        found = dict(self.columns)
         for batch in self.batches.values():
             for numbers in batch.numbers.values():
                 column = numbers.column()

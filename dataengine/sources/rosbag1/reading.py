@@ -127,7 +127,7 @@ class BagFile:
         elif compression == "bz2":
             unpacked = unpack_bz2(data, size, place) if size else b""
         elif compression == "lz4":
-            unpacked = unpack_lz4(data, size, place) if size else b""
+            unpacked = unpack_lz4(data, size, place, whole=True) if size else b""
         else:
             raise BadRecording(place, "compression none, bz2 or lz4", repr(compression[:40]), "rewrite the bag with `rosbag compress`", check="compression")
         if len(unpacked) != size:

@@ -85,11 +85,11 @@ class Connection(NamedTuple):
 def parse_connection(fields: Fields, data: Buffer, where: str) -> Connection:
     """Return the connection of a record."""
     said = parse_fields(data, where)
-    topic = _text(fields.get(b"topic", b"") or said.get(b"topic", b""))
-    if b"type" not in said or not topic:
-        raise short(where, "a topic and a type", "none")
+    topic, kind = fields.get(b"topic", b""), said.get(b"type", b"")
+    if not topic or not kind or not topic.isascii() or not kind.isascii():
+        raise short(where, "a topic and a type, in ASCII", f"{topic[:80]!r} and {kind[:80]!r}")
     rest = {_text(name): _text(value) for name, value in said.items() if name not in (b"message_definition", b"type")}
-    return Connection(number(fields, b"conn", where), topic, _text(said[b"type"]), said.get(b"message_definition", b""), rest)
+    return Connection(number(fields, b"conn", where), _text(topic), _text(kind), said.get(b"message_definition", b""), rest)
 
 
 def _text(value: bytes) -> str:
@@ -110,6 +110,8 @@ def parse_chunk_info(fields: Fields, data: Buffer, where: str) -> ChunkInfo:
     count = number(fields, b"count", where)
     if len(data) != count * _COUNT_ENTRY.itemsize:
         raise short(where, f"{count} entries of 8 bytes", f"{len(data)} bytes")
+    for name in (b"start_time", b"end_time"):
+        number(fields, name, where, 8)
     entries = np.frombuffer(data, dtype=_COUNT_ENTRY)
     counts = dict(zip(entries["connection"].tolist(), entries["count"].tolist(), strict=True))
     return ChunkInfo(number(fields, b"chunk_pos", where, 8), counts)

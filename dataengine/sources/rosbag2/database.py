@@ -7,7 +7,7 @@ are not called, and a table may not hold more rows or bytes than its file.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -47,17 +47,20 @@ class Definition(NamedTuple):
     hash: str
 
 
+def database_bytes(head: bytes) -> int:
+    """Return the size of a database as its header says, 0 where an old writer did not keep it."""
+    page = int.from_bytes(head[16:18], "big")
+    return int.from_bytes(head[28:32], "big") * (65536 if page == 1 else page) if head[24:28] == head[92:96] else 0
+
+
 def check_size(head: bytes, size: int, where: str) -> None:
     """Raise BadRecording (`truncated`) where a database's header counts more pages than its file has bytes for."""
     if len(head) < _HEADER_BYTES:
         raise BadRecording(where, "a database of at least 100 bytes", f"{len(head)} bytes", DAMAGED, check="truncated")
-    page = int.from_bytes(head[16:18], "big")
-    page = 65536 if page == 1 else page
-    pages = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 0
-    if pages * page > size:
+    if database_bytes(head) > size:
         raise BadRecording(
             where,
-            f"{pages} pages of {page} bytes",
+            f"{database_bytes(head)} bytes, as its header says",
             f"a file of {size} bytes",
             "the copy was cut off: restore it, or set recover_truncated in the config to land what is whole",
             check="truncated",
@@ -158,22 +161,18 @@ class Database:
             return _text(text) if isinstance(text, bytes) and len(text) <= limit else ""
         return ""
 
-    def messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (topic number, time in ns, payload) in the order in which they were written."""
-        before: int | None = None
-        total = 0
-        found = self._connection.execute("SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid")
-        for count, (row, topic, time_ns, data) in enumerate(found, 1):
-            if not (type(topic) is int and type(time_ns) is int and type(data) is bytes):
-                kinds = ", ".join(type(value).__name__ for value in (topic, time_ns, data))
-                raise self._bad(f"a topic number, a time and bytes in row {row} of messages", kinds)
-            if before is not None and row <= before:
-                raise self._bad("rows of messages in ascending order", f"row {row} after row {before}")
-            before = row
-            total += len(data)
-            if total > self._size or count * LEAST_ROW_BYTES > self._size:
-                raise self._bad(f"messages that fit into a file of {self._size} bytes", f"{count} of them with {total} bytes so far")
-            yield topic, time_ns, data
+    def messages(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Return (row, topic number, time in ns, payload) of each message in the order in which they were written; nothing of it is checked yet, see `refuse`."""
+        return self._connection.execute("SELECT rowid, topic_id, timestamp, data FROM messages ORDER BY rowid")
+
+    def refuse(self, row: int, before: int, values: Sequence[Any], total: int) -> BadRecording:
+        """Return what is wrong with a row of messages that is no topic number, time and bytes, not after the row before, or more than a file of this size can hold."""
+        if not all(type(value) is kind for value, kind in zip(values, (int, int, bytes), strict=True)):
+            kinds = ", ".join(type(value).__name__ for value in values)
+            return self._bad(f"a topic number, a time and bytes in row {row} of messages", kinds)
+        if row <= before:
+            return self._bad("rows of messages in ascending order", f"row {row} after row {before}")
+        return self._bad(f"messages that fit into a file of {self._size} bytes", f"{total} bytes so far")
 
 
 def _text(value: Any) -> str:
@@ -199,5 +198,5 @@ def open_database(path: str, where: str, size: int, *, own_copy: bool = False) -
             yield Database(connection, where, size)
         finally:
             connection.close()
-    except (sqlite3.Error, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
         raise BadRecording(where, "a database that SQLite can read", str(error), DAMAGED, check="bad_database") from error

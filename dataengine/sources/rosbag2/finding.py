@@ -90,6 +90,7 @@ def _by_metadata(listing: Listing, reader: str, folder: str, beside: list[str], 
             )
         else:
             claimed.discard(metadata)
+            problems.append(Problem("unlisted_file", f"{metadata}: lists no file, though {storage[0]} lies beside it: it is not used"[:500], where=metadata))
         return
     unlisted: list[str] = []
     copies: list[str] = []

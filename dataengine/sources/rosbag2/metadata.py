@@ -22,7 +22,9 @@ MAX_BYTES = 4 << 20
 MAX_VERSION = 9
 MAX_VALUES = 200_000
 MAX_FILES = 100_000
+MAX_DEPTH = 100
 
+_BRACKETS = re.compile(r"[\[\]{}]")
 _LISTED = re.compile(r"^(?P<indent>[ \t]*)relative_file_paths:[ \t]*(?P<rest>.*)$", re.MULTILINE)
 _ENTRY = re.compile(r"[ \t]*-[ \t]+(?P<path>.+?)[ \t]*$")
 
@@ -83,6 +85,8 @@ def parse_metadata(text: str, where: str) -> BagMetadata:
     Raises:
         BadRecording: it is no YAML, of a later version, or its lists are no lists.
     """
+    if _deepest(text) > MAX_DEPTH:
+        raise BadRecording(where, f"lists at most {MAX_DEPTH} deep", "deeper ones", "restore it from a copy, or remove it", check="bad_metadata")
     try:
         content = _Plain().of(yaml.safe_load(text))
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
@@ -121,6 +125,15 @@ def parse_metadata(text: str, where: str) -> BagMetadata:
         counts_by_file=by_file,
         said=said,
     )
+
+
+def _deepest(text: str) -> int:
+    """Return about how deep brackets are nested: parsing takes time with the square of it."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 class _Plain:

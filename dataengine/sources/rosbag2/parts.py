@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.protocols import Opener
 from dataengine.sources.mcap.records import MAGIC as MCAP_MAGIC
 from dataengine.sources.messages.packed import FREE_BYTES, MAX_RATIO, MAX_WINDOW_BYTES
+from dataengine.sources.rosbag2.database import database_bytes
 from dataengine.sources.rosbag2.finding import SQLITE_MAGIC, ZSTD_MAGIC
 
 _BLOCK = 1 << 20
@@ -65,6 +67,21 @@ def opened_part(files: Opener, path: str, size: int, beside: frozenset[str]) -> 
                     with files.open(path + ending) as beside_it:
                         _copy(beside_it, Path(local + ending), None, path + ending)
         yield Part(path, storage, local, size, packed, copied, log)
+
+
+@contextmanager
+def padded_copy(path: str, wanted: bool) -> Iterator[str]:
+    """Give a database that was cut off as a copy of the size that its header says: SQLite then reads what is there. `path` itself where it is not `wanted`."""
+    if not wanted:
+        yield path
+        return
+    with TemporaryDirectory(prefix="dataengine-bag-") as scratch:
+        _room(Path(scratch), os.path.getsize(path), path)
+        copy = Path(scratch) / "padded.db3"
+        shutil.copyfile(path, copy)
+        with copy.open("r+b") as file:
+            file.truncate(max(database_bytes(file.read(100)), os.path.getsize(path)))
+        yield str(copy)
 
 
 def _holds_something(files: Opener, path: str) -> bool:

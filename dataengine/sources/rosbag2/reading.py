@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from dataengine.core.stream import Buffer
 from dataengine.sources.mcap.reading import SEQUENCE, McapFile, mcap_heads, no_messages
 from dataengine.sources.messages.fields import MessageSchema
 from dataengine.sources.messages.packed import Allowance, Zstd
-from dataengine.sources.messages.recording import Batch, Heads, Recording
+from dataengine.sources.messages.recording import BATCH_BYTES, BATCH_ROWS, Batch, Heads, Recording
 from dataengine.sources.messages.ros_known import choose_schema
-from dataengine.sources.rosbag2.database import Database, Definition, check_size, open_database
+from dataengine.sources.rosbag2.database import LEAST_ROW_BYTES, Database, Definition, Topic, check_size, open_database
 from dataengine.sources.rosbag2.finding import ZSTD_MAGIC
 from dataengine.sources.rosbag2.metadata import MAX_BYTES, BagMetadata, parse_metadata
-from dataengine.sources.rosbag2.parts import Part, opened_part
+from dataengine.sources.rosbag2.parts import Part, opened_part, padded_copy
 
 # Payloads of a database that are held before the topics with fewer messages are given on too.
 HELD_STEP_BYTES = 1 << 20
@@ -46,6 +46,7 @@ class Bag:
         self._definitions: dict[str, Definition] = {}
         self._chosen: dict[str, str] = {}
         self._facts: list[dict[str, Any]] = []
+        self._topics: dict[str, list[dict[str, Any]]] = {}
         self._open_file: McapFile | None = None
         self._problems: list[Problem] = []
         self._zstd, self._allowance = Zstd(), Allowance(item.size)
@@ -147,7 +148,7 @@ class Bag:
                 raise
             cut = error
         try:
-            with open_database(part.path, part.where, part.size, own_copy=part.log) as database:
+            with padded_copy(part.path, cut is not None) as path, open_database(path, part.where, part.size, own_copy=part.log) as database:
                 yield from self._rows(database, part)
         except BadRecording as error:
             if not self._recording.recover or error.check != "bad_database":
@@ -157,7 +158,6 @@ class Bag:
             self._problems.append(Problem("truncated", f"{part.where}: the database is not whole: {cut}", where=part.where, advice="what was whole landed"))
 
     def _rows(self, database: Database, part: Part) -> Iterator[Event]:
-        recording = self._recording
         said = database.versions()
         self._release = self._release or str(said.get("ros_distro", ""))
         text = "" if self._metadata.said else database.metadata(MAX_BYTES)
@@ -165,22 +165,34 @@ class Bag:
             self._take_inner_metadata(text, part.where)
         topics = database.topics()
         self._definitions = database.definitions()
-        self._facts.append(
-            {"file": part.where, **said, "topics": [{"name": t.name, "type": t.type, "encoding": t.encoding, **t.said} for t in topics.values()]}
-        )
+        self._facts.append({"file": part.where, **said})
+        for topic in topics.values():
+            self._note_topic(topic.name, {"type": topic.type, "encoding": topic.encoding, **topic.said})
         if database.other_tables or database.other_columns:
             names = ", ".join([*database.other_tables, *(f"messages.{column}" for column in database.other_columns)])
             self._problems.append(
                 Problem("unknown_tables", f"{part.where}: holds {names}, which no bag format has: not kept"[:500], where=part.where, severity="info")
             )
-        packed = self._metadata.compression_mode == "message" or not self._metadata.said
+        yield from self._messages(database, topics, part)
+
+    def _messages(self, database: Database, topics: Mapping[int, Topic], part: Part) -> Iterator[Event]:
+        """Take the messages of a database: the loop that every one of them goes through."""
+        recording, size = self._recording, part.size
+        cutting, packed = recording.rule is not None, self._metadata.compression_mode == "message" or not self._metadata.said
         by_topic: dict[int, Batch] = {}
-        held = 0
-        for number, time_ns, data in database.messages():
+        total = held = 0
+        before = -(2**63) - 1
+        for row, number, time_ns, data in database.messages():
+            if type(data) is not bytes or type(time_ns) is not int or type(number) is not int or row <= before:
+                raise database.refuse(row, before, (number, time_ns, data), total)
+            before = row
+            total += len(data) + LEAST_ROW_BYTES
+            if total > size:
+                raise database.refuse(row, before - 1, (number, time_ns, data), total)
             if packed and (data[:4] == ZSTD_MAGIC or self._metadata.compression_mode == "message"):
                 data = self._unpack(data, f"{part.where}: topic {number}")
             batch = by_topic.get(number)
-            if batch is None or recording.rule is not None:
+            if batch is None or cutting:
                 topic = topics.get(number)
                 if topic is None:
                     raise BadRecording(part.where, f"a topic {number} in the table of topics", "none", "restore the file from a copy", check="no_channel")
@@ -193,10 +205,11 @@ class Bag:
                     )
             batch.payloads.append(data)
             batch.heads.append(time_ns)
-            batch.bytes += len(data)
-            if batch.full:
+            length = len(data)
+            batch.bytes += length
+            held += length
+            if len(batch.heads) >= BATCH_ROWS or batch.bytes >= BATCH_BYTES:
                 yield from recording.flush(batch)
-            held += len(data)
             if held > HELD_STEP_BYTES:
                 yield from recording.limit(held)
                 held = 0
@@ -207,7 +220,7 @@ class Bag:
         self._types.setdefault(topic, kind)
         if encoding != "cdr":
             return recorded or MessageSchema(kind, "", b"")
-        return self._schema_of(topic, recorded, payload) if recorded is not None else self._schema_of(topic, None, payload)
+        return self._schema_of(topic, recorded, payload)
 
     def _take_inner_metadata(self, text: str, where: str) -> None:
         """Take the copy of the metadata that a database holds, for a bag without metadata.yaml: one of the part that was open when it was written."""
@@ -220,6 +233,12 @@ class Bag:
         self._release = self._release or found.release
 
     # --- what is there and what was said
+
+    def _note_topic(self, topic: str, said: dict[str, Any]) -> None:
+        """Keep what a file says of a topic; the files of a bag mostly say the same."""
+        known = self._topics.setdefault(topic, [])
+        if said not in known:
+            known.append(said)
 
     def _note_file(self, path: str, part: Part, count: int) -> None:
         if part.log:
@@ -234,6 +253,9 @@ class Bag:
         if self._open_file is not None:
             facts = self._open_file.facts()
             del facts[SEQUENCE]  # of the whole recording: see _describe
+            for channels in facts.pop("channels").values():
+                for channel in channels:
+                    self._note_topic(channel["topic"], channel["metadata"])
             self._facts.append({"file": path, **facts})
             self._problems.extend(self._open_file.problems())
 
@@ -277,6 +299,7 @@ class Bag:
             "storage": self._storage,
             "release": self._release,
             "files": self._facts,
+            "topics": self._topics,
             "definitions": dict(sorted(self._chosen.items())),
             "packed_messages": self._packed_messages,
             **({SEQUENCE: self._recording.number_facts(SEQUENCE)} if self._storage == "mcap" else {}),
