@@ -8,6 +8,7 @@ A file is read once, front to back, a chunk at a time; all its checksums are com
 - `tf.<parent>.<child>`: transforms, (7,) x y z qx qy qz qw.
 - `a.b.sequence`: the recorder's sequence numbers where they do not simply count up; it goes row by row with `a.b`.
 - `attachments`: attached files; their names stand in the metadata.
+- of the profile "owa" also what `owa` says: the video beside it, keys and mouse.
 
 Rows carry the clocks "log", "publish" (messages only) and "stamp" (the header's). A stream goes by "stamp" where all messages of its topic have one that is not
 zero, else by "log"; see `messages.episode.topics_by_log` for stamps of a clock that was never set. Times count from the earliest one of any stream.
@@ -32,6 +33,7 @@ from dataengine.core.names import dataset_from_path
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.core.stream import Buffer, Items, Rows
+from dataengine.sources.mcap import owa
 from dataengine.sources.mcap.records import (
     ATTACHMENT,
     CHANNEL,
@@ -60,9 +62,9 @@ from dataengine.sources.messages.stream_names import StreamNames, stream_targets
 from dataengine.sources.messages.topics import Topic
 
 NAME = "mcap"
-VERSION = "1"
-RECOGNISED_BY = "files that begin with the MCAP magic, or end in .mcap"
-KEEPS = "every message's bytes and schema; numbers, pictures, texts and transforms beside them; log, publish and header times; attachments and metadata"
+VERSION = "2"
+RECOGNISED_BY = 'files that begin with the MCAP magic, or end in .mcap; of the profile "owa" also the video of its name beside it'
+KEEPS = "every message's bytes and schema; numbers, pictures, texts and transforms beside them; log, publish and header times; attachments and metadata; of desktop recordings the video's bytes"
 
 # A topic's rows are given on at the first of these; payloads above the last are slices of their chunk, the others copies.
 BATCH_ROWS = 1024
@@ -82,8 +84,10 @@ def find(listing: Listing) -> Found:
     for path, file in listing.files.items():
         known = listing.head(path, len(MAGIC)) == MAGIC
         if known or path.lower().endswith(".mcap"):
-            items.append(Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file,), by_name=not known))
-    return Found(items, frozenset(item.path for item in items))
+            beside = owa.films_beside(listing, path) if known else ()
+            extra = {"owa": True} if known and owa.is_owa(listing, path) else {}
+            items.append(Item(NAME, listing.root, path, dataset_from_path(listing.name, path), (file, *beside), extra=extra, by_name=not known))
+    return Found(items, frozenset(file.path for item in items for file in item.files))
 
 
 def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
@@ -94,7 +98,7 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
         ConfigError: `options` are not valid.
     """
     with files.open(item.path) as file:
-        yield from _Reading(item, options).events(file)
+        yield from owa.with_desktop(_Reading(item, options).events(file), item, files)
 
 
 class _Pending:
