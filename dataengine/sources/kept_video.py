@@ -54,6 +54,8 @@ class KeptVideos:
             source = media_source(self._files, path, span)
             try:
                 self._indexed[key] = frame_indexes(source, None, where or path)
+            except OSError as error:
+                raise BadRecording(where or path, "a file that can be read", error.strerror or str(error), "look for the file", "unreadable_file") from error
             finally:
                 _close(source)
             while len(self._indexed) > KEPT_INDEXES:

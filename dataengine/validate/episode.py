@@ -122,7 +122,9 @@ def _clocks(streams: Mapping[str, CheckInput]) -> list[tuple[str, Array, bool]]:
     for names, times_ns in clocks:
         where = f"stream {names[0]!r}" + (f" and {len(names) - 1} on its clock" if len(names) > 1 else "")
         columns = [streams[name].column for name in names]
-        out.append((where, times_ns, any(column.is_camera or column.meaning in SIGNALS for column in columns)))
+        # What a column says to be events (key strokes) comes when it comes, also where it is the action.
+        signals = [column for column in columns if not column.extra.get("events")]
+        out.append((where, times_ns, any(column.is_camera or column.meaning in SIGNALS for column in signals)))
     return out
 
 

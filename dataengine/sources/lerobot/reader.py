@@ -11,6 +11,7 @@ Statistics that a dataset brings are not used.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,9 @@ KEEPS = (
     "names, units and parts of modality.json, recorded timestamps beside the nominal clock; statistics are not kept"
 )
 
+# Where files lie and how they were cut says nothing of an episode.
+_PLACES = frozenset(["data_path", "video_path", "chunks_size", "total_chunks", "data_files_size_in_mb", "video_files_size_in_mb"])
+
 MAX_EPISODE_BYTES = 1 << 30  # of the numbers of one episode, held in memory while it is read
 
 
@@ -57,7 +61,9 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     refused = item.extra.get("refused")
     if refused:
         raise BadRecording(item.path, refused["expected"], refused["found"], refused["advice"], check=refused["check"])
-    yield from _Reading(item, files, options).events()
+    reading = _Reading(item, files, options)
+    with closing(reading.tables):
+        yield from reading.events()
 
 
 def _as_problem(error: BadRecording) -> Problem:
@@ -70,11 +76,11 @@ class _Reading:
     def __init__(self, item: Item, files: Opener, options: ReadOptions) -> None:
         self._item, self._files, self._options = item, files, options
         self._dataset: Dataset = read_dataset(item, files, options)
-        self._tables = Tables(files, item.extra["tables"])
+        self.tables = Tables(files, item.extra["tables"])
         self._plan = self._planned()
         self._small = [planned.key for planned in self._plan if planned.cell.is_small or planned.cell.form == "frame_of_video"]
         large = [planned.key for planned in self._plan if planned.key not in self._small]
-        self._later = Later(self._tables, large)
+        self._later = Later(self.tables, large)
         self._videos = KeptVideos(files)
         self._looked_at: set[str] = set()
         self._seen: dict[int, int] = {}
@@ -84,16 +90,16 @@ class _Reading:
     def _planned(self) -> list[PlannedColumn]:
         found = []
         features = self._dataset.info.features
-        for field in self._tables.schema:
+        for field in self.tables.schema:
             cell, feature = cell_type(field.type), features.get(field.name)
             camera = cell.form in ("picture", "frame_of_video") or (cell.form == "numbers" and feature is not None and feature.is_picture)
             found.append(PlannedColumn(field.name, cell, stream_name(field.name, camera), feature))
         return found
 
     def events(self) -> Iterator[Event]:
-        for error in self._tables.broken:
+        for error in self.tables.broken:
             yield Rejected(error.where, _as_problem(error))
-        for problem in (*self._dataset.problems, *table_problems(self._dataset, self._plan, self._tables, self._item.path)):
+        for problem in (*self._dataset.problems, *table_problems(self._dataset, self._plan, self.tables, self._item.path)):
             yield Noticed(problem)
         if self._item.extra.get("first"):
             yield from (Noticed(problem) for problem in whole_problems(self._dataset, self._item))
@@ -104,7 +110,7 @@ class _Reading:
                 continue
             read += 1
             yield from self._episode(cut)
-        if not read and not self._tables.broken:
+        if not read and not self.tables.broken:
             message = f"{self._item.path}: expected rows, found none; nothing lands of this file"
             yield Noticed(Problem("empty_file", message, self._item.path))
         yield from (Noticed(problem) for problem in index_problems(self._dataset, self._item, self._files, self._spans))
@@ -115,9 +121,9 @@ class _Reading:
         """Yield the rows of each episode: they end where episode_index changes; a group that cannot be read costs the episodes that touch it."""
         running: Cut | None = None
         row = 0
-        for number, group in enumerate(self._tables.groups):
+        for number, group in enumerate(self.tables.groups):
             at = 0
-            batches = self._tables.batches(group, self._small or [planned.key for planned in self._plan])
+            batches = self.tables.batches(group, self._small or [planned.key for planned in self._plan])
             while True:
                 try:
                     batch = next(batches, None)
@@ -210,8 +216,9 @@ class _Reading:
             metadata["episode"] = dict(record.rest)
         if record is not None and record.tasks:
             metadata["tasks"] = list(record.tasks)
-        if info.rest:
-            metadata["info"] = dict(info.rest)
+        said = {name: value for name, value in info.rest.items() if name not in _PLACES}
+        if said:
+            metadata["info"] = said
         success = reading.success
         if success is None and record is not None and isinstance(record.rest.get("success"), bool):
             success = record.rest["success"]

@@ -7,7 +7,7 @@ types are read as what they are stored as; metadata of pandas and of `datasets` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -103,10 +103,18 @@ class Tables:
     def __init__(self, files: Opener, paths: Sequence[str]) -> None:
         self._files = files
         self._kinds: dict[str, str] = {}
+        self._opened: tuple[str, Any, Any] | None = None
         self.groups: list[Group] = []
         self.broken: list[BadRecording] = []
         self.schema: Any = None
         self._bytes_a_row: dict[str, float] = {}
+        try:
+            self._describe_all(paths)
+        except BadRecording:
+            self.close()
+            raise
+
+    def _describe_all(self, paths: Sequence[str]) -> None:
         for path in paths:
             try:
                 schema, groups = self._describe(path)
@@ -131,13 +139,16 @@ class Tables:
 
         return pa.PythonFile(_Bounded(self._files.open(path)), mode="r")
 
-    @contextmanager
-    def _parquet(self, path: str) -> Iterator[Any]:
+    def _parquet(self, path: str) -> Any:
+        """Return a Parquet file, which stays open for the next row groups: its footer describes all of them, and is read once."""
         import pyarrow.parquet as pq
 
+        if self._opened is not None and self._opened[0] == path:
+            return self._opened[1]
+        self.close()
         file = self._open(path)
         try:
-            yield pq.ParquetFile(
+            opened = pq.ParquetFile(
                 file,
                 memory_map=False,
                 pre_buffer=False,
@@ -145,8 +156,17 @@ class Tables:
                 thrift_string_size_limit=THRIFT_STRING_BYTES,
                 thrift_container_size_limit=THRIFT_ENTRIES,
             )
-        finally:
+        except BaseException:
             file.close()
+            raise
+        self._opened = path, opened, file
+        return opened
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._opened is not None:
+            self._opened[2].close()
+            self._opened = None
 
     def _describe(self, path: str) -> tuple[Any, list[Group]]:
         with self._files.open(path) as file:
@@ -154,15 +174,15 @@ class Tables:
         self._kinds[path] = "parquet" if head[:4] == PARQUET_MAGIC else "arrow"
         with arrow_faults(path):
             if self._kinds[path] == "parquet":
-                with self._parquet(path) as opened:
-                    facts = opened.metadata
-                    groups = [Group(path, number, facts.row_group(number).num_rows) for number in range(facts.num_row_groups)]
-                    for group in groups:
-                        size = facts.row_group(group.number).total_byte_size
-                        if (group.rows or 0) < 0 or not 0 <= size <= MAX_GROUP_BYTES:
-                            raise BadRecording(group.where, f"0 to {MAX_GROUP_BYTES} bytes", f"{size} bytes, {group.rows} rows", check="too_large")
-                    self._measure(facts, set(opened.schema_arrow.names))
-                    return opened.schema_arrow, groups
+                opened = self._parquet(path)
+                facts = opened.metadata
+                groups = [Group(path, number, facts.row_group(number).num_rows) for number in range(facts.num_row_groups)]
+                for group in groups:
+                    size = facts.row_group(group.number).total_byte_size
+                    if (group.rows or 0) < 0 or not 0 <= size <= MAX_GROUP_BYTES:
+                        raise BadRecording(group.where, f"0 to {MAX_GROUP_BYTES} bytes", f"{size} bytes, {group.rows} rows", check="too_large")
+                self._measure(facts, set(opened.schema_arrow.names))
+                return opened.schema_arrow, groups
             with self._arrow(path, head) as reader:
                 return reader.schema, [Group(path, 0, None)]
 
@@ -207,10 +227,10 @@ class Tables:
         rows = self.batch_rows(columns)
         with arrow_faults(group.where):
             if self._kinds[group.path] == "parquet":
-                with self._parquet(group.path) as opened:
-                    # Arrow takes a name as a prefix too ("action" also gives "action.gripper"): the others are left out again.
-                    for batch in opened.iter_batches(rows, row_groups=[group.number], columns=list(columns), use_threads=False):
-                        yield batch.select(list(columns))
+                opened = self._parquet(group.path)
+                # Arrow takes a name as a prefix too ("action" also gives "action.gripper"): the others are left out again.
+                for batch in opened.iter_batches(rows, row_groups=[group.number], columns=list(columns), use_threads=False):
+                    yield batch.select(list(columns))
                 return
             with self._files.open(group.path) as file:
                 head = file.read(6)
@@ -277,11 +297,12 @@ def whole_table(files: Opener, path: str, wanted: Callable[[str], bool], max_row
     columns = [name for name in tables.schema.names if wanted(name)]
     parts = []
     rows = 0
-    for group in tables.groups:
-        for batch in tables.batches(group, columns):
-            parts.append(batch)
-            rows += batch.num_rows
-            if rows > max_rows:
-                raise BadRecording(path, f"at most {max_rows} rows", "more", "check that this is the file it claims to be", check="too_large")
+    with closing(tables):
+        for group in tables.groups:
+            for batch in tables.batches(group, columns):
+                parts.append(batch)
+                rows += batch.num_rows
+                if rows > max_rows:
+                    raise BadRecording(path, f"at most {max_rows} rows", "more", "check that this is the file it claims to be", check="too_large")
     with arrow_faults(path):
         return pa.Table.from_batches(parts) if parts else tables.schema.empty_table().select(columns)

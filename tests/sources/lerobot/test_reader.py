@@ -153,6 +153,27 @@ def test_pictures_in_the_table_keep_their_bytes(tmp_path: Path) -> None:
         assert stream.column.shape == (64, 96, 3)
 
 
+def test_episodes_across_row_groups(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    write_lerobot(tmp_path, recordings(), LerobotOptions(pictures="image", language=True, episodes_a_table=5))
+    before = Reading(tmp_path).episodes
+    path = tmp_path / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table, path, row_group_size=7)
+    after = Reading(tmp_path).episodes
+    assert list(before) == list(after) == ["0", "1", "2", "3", "4"]
+    for key, episode in before.items():
+        assert episode.streams.keys() == after[key].streams.keys()
+        for name, stream in episode.streams.items():
+            other = after[key].streams[name].values
+            if isinstance(stream.values, Items):
+                assert isinstance(other, Items)
+                assert [bytes(data) for data in stream.values.data] == [bytes(data) for data in other.data]
+            else:
+                assert np.array_equal(stream.values, other)  # type: ignore[arg-type]
+
+
 def test_gr00t_names_parts_cameras_and_annotations(tmp_path: Path) -> None:
     write_lerobot(tmp_path, recordings(), LerobotOptions("v2.0", gr00t=True))
     reading = Reading(tmp_path)
