@@ -71,6 +71,10 @@ class GpmfConfig(Config):
     """How raw GoPro telemetry is read: nothing to choose yet."""
 
 
+class UmiSessionConfig(Config):
+    """How raw UMI sessions are read: nothing to choose yet."""
+
+
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
@@ -80,6 +84,7 @@ class ReadersConfig(Config):
     video: VideoConfig = Field(default_factory=VideoConfig)
     replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
     gpmf: GpmfConfig = Field(default_factory=GpmfConfig)
+    umi_session: UmiSessionConfig = Field(default_factory=UmiSessionConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

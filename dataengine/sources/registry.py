@@ -10,8 +10,17 @@ from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
+from dataengine.sources.umi import reader as umi_session
 
-READERS: dict[str, Reader] = {"rlds": rlds, "replay_buffer": replay_buffer, "hdf5": hdf5, "mcap": mcap, "gpmf": gpmf, "video": video}
+READERS: dict[str, Reader] = {
+    "rlds": rlds,
+    "replay_buffer": replay_buffer,
+    "umi_session": umi_session,
+    "hdf5": hdf5,
+    "mcap": mcap,
+    "gpmf": gpmf,
+    "video": video,
+}
 
 
 def reader(name: str) -> Reader:
