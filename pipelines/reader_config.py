@@ -104,6 +104,10 @@ class NothingYet(Config):
     """A format that has nothing to choose yet."""
 
 
+class UmiSessionConfig(Config):
+    """How raw UMI sessions are read: nothing to choose yet."""
+
+
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
@@ -120,6 +124,7 @@ class ReadersConfig(Config):
     egocentric_tar: CutConfig = Field(default_factory=CutConfig)
     ego4d: CutConfig = Field(default_factory=CutConfig)
     epic_kitchens: CutConfig = Field(default_factory=CutConfig)
+    umi_session: UmiSessionConfig = Field(default_factory=UmiSessionConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

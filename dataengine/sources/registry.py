@@ -14,6 +14,7 @@ from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
 from dataengine.sources.rosbag1 import reader as rosbag1
 from dataengine.sources.rosbag2 import reader as rosbag2
+from dataengine.sources.umi import reader as umi_session
 from dataengine.sources.webdataset import reader as egocentric_tar
 
 READERS: dict[str, Reader] = {
@@ -22,6 +23,7 @@ READERS: dict[str, Reader] = {
     "droid": droid,
     "json_mp4": json_mp4,
     "replay_buffer": replay_buffer,
+    "umi_session": umi_session,
     "egodex": egodex,
     "egocentric_tar": egocentric_tar,
     "rosbag2": rosbag2,

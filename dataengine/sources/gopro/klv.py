@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,11 +33,12 @@ FIXED = {"q": (">i4", 16), "Q": (">i8", 32)}
 TEXTS = {"c": 1, "F": 4, "U": 16, "G": 16}
 SIZES = {**{letter: np.dtype(kind).itemsize for letter, kind in NUMBERS.items()}, "q": 4, "Q": 8, **TEXTS}
 
+_HEAD = struct.Struct(">4sBBH")
 _KEY = re.compile(rb"[\x20-\x7e]{4}")
 _FIELD = re.compile(r"(.)(?:\[(\d{1,4})\])?")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Entry:
     """One key with its value: `repeat` structures of `size` bytes of a type; entries inside where it is nested."""
 
@@ -52,14 +54,21 @@ def _damaged(where: str, expected: str, found: str, check: str = "damaged_gpmf")
     return BadRecording(where, expected, found, "make the copy again from the original", check=check)
 
 
+@lru_cache(maxsize=4096)
+def _name(key: bytes) -> str | None:
+    """Return a key as text, None where it is none; a payload holds few different ones, many times each."""
+    return key.decode("ascii") if _KEY.fullmatch(key) else None
+
+
 def head(data: bytes, at: int, where: str) -> tuple[str, str, int, int, int]:
     """Return key, type, size, repeat and bytes (without padding) of the entry whose head stands at `at`; raise BadRecording."""
     if at + 8 > len(data):
         raise _damaged(where, f"8 bytes of a head at byte {at}", f"{len(data) - at}", "truncated")
-    if not _KEY.fullmatch(data[at : at + 4]):
-        raise _damaged(where, f"a key of four letters at byte {at}", data[at : at + 4].hex(" "))
-    size, repeat = struct.unpack_from(">BH", data, at + 5)
-    return data[at : at + 4].decode("ascii"), chr(data[at + 4]), size, repeat, size * repeat
+    letters, kind, size, repeat = _HEAD.unpack_from(data, at)
+    key = _name(letters)
+    if key is None:
+        raise _damaged(where, f"a key of four letters at byte {at}", letters.hex(" "))
+    return key, chr(kind), size, repeat, size * repeat
 
 
 def parse(data: bytes, where: str) -> list[Entry]:
@@ -68,25 +77,33 @@ def parse(data: bytes, where: str) -> list[Entry]:
     Raises:
         BadRecording: an entry that ends behind the one that holds it, a key that is none, or entries nested or repeated beyond reason.
     """
-    left = [MAX_ENTRIES]
-    return list(_entries(data, where, 0, left))
+    found, at = _entries(data, where, 0, [MAX_ENTRIES])
+    if any(data[at:]):
+        raise _damaged(where, "zeros behind the last entry", "other bytes")
+    return found
 
 
-def _entries(data: bytes, where: str, depth: int, left: list[int]) -> Iterator[Entry]:
-    at = 0
-    while at < len(data) and data[at : at + 4] != b"\0\0\0\0"[: len(data) - at]:
+def _entries(data: bytes, where: str, depth: int, left: list[int]) -> tuple[list[Entry], int]:
+    """Return the entries in some bytes, and where the padding behind them starts."""
+    found: list[Entry] = []
+    at, end = 0, len(data)
+    while at < end and (data[at] or any(data[at : at + 4])):
         key, kind, size, repeat, length = head(data, at, where)
-        if at + 8 + length > len(data):
-            raise _damaged(f"{where}: {key}", f"{length} bytes", f"{len(data) - at - 8}", "truncated")
+        if at + 8 + length > end:
+            raise _damaged(f"{where}: {key}", f"{length} bytes", f"{end - at - 8}", "truncated")
         left[0] -= 1
         if left[0] < 0 or depth >= MAX_DEPTH:
             raise _damaged(where, f"at most {MAX_ENTRIES} entries, {MAX_DEPTH} deep", "more", "absurd_size")
         content = data[at + 8 : at + 8 + length]
-        inside = tuple(_entries(content, f"{where}: {key}", depth + 1, left)) if kind == NESTED else ()
-        yield Entry(key, kind, size, repeat, b"" if inside else content, inside)
+        if kind == NESTED:
+            inside, rest = _entries(content, where, depth + 1, left)
+            if any(content[rest:]):
+                raise _damaged(f"{where}: {key}", "zeros behind the last entry", "other bytes")
+            found.append(Entry(key, kind, size, repeat, b"", tuple(inside)))
+        else:
+            found.append(Entry(key, kind, size, repeat, content))
         at += 8 + (length + 3) // 4 * 4
-    if any(data[at:]):
-        raise _damaged(where, "zeros behind the last entry", "other bytes")
+    return found, at
 
 
 def fields_of(kind: str) -> list[str]:

@@ -165,7 +165,9 @@ class Sensors:
     def _values(self, name: str, data: list[Entry], facts: dict[str, Entry]) -> Iterator[tuple[str, dict[str, Any], Array | list[str], Array]]:
         """Yield stream, description, values, and which sample of the payload each is, of the data of one STRM."""
         at = np.arange(data[0].repeat) if len(data) == 1 else np.repeat(np.arange(len(data)), [entry.repeat for entry in data])
-        whole = Entry(data[0].key, data[0].kind, data[0].size, sum(entry.repeat for entry in data), b"".join(entry.data for entry in data))
+        whole = data[0]
+        if len(data) > 1:
+            whole = Entry(whole.key, whole.kind, whole.size, sum(entry.repeat for entry in data), b"".join(entry.data for entry in data))
         described = {"facts": facts, "letters": whole.kind}
         if any(entry.kind != whole.kind or entry.size != whole.size for entry in data):
             self._unread[name] = "its samples differ in type"

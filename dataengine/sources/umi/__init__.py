@@ -1,0 +1,1 @@
+"""Raw UMI sessions: videos of hand-held grippers with what SLAM and calibration wrote beside them."""
