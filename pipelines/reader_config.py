@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dataengine.core.config import Config
 from dataengine.core.episode import Origin
+from dataengine.sources.parquet_log.mapping import LogMapping
 
 
 class GapRule(Config):
@@ -61,6 +62,12 @@ class Hdf5Config(Config):
     """How HDF5 files are read: nothing to choose yet."""
 
 
+class ParquetLogConfig(Config):
+    """How Parquet logs are read: the mapping of those that have none beside them; see `dataengine.sources.parquet_log.mapping`."""
+
+    mapping: LogMapping | None = None
+
+
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
@@ -68,6 +75,7 @@ class ReadersConfig(Config):
     hdf5: Hdf5Config = Field(default_factory=Hdf5Config)
     mcap: McapConfig = Field(default_factory=McapConfig)
     video: VideoConfig = Field(default_factory=VideoConfig)
+    parquet_log: ParquetLogConfig = Field(default_factory=ParquetLogConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dataengine.core.errors import ConfigError
 
 MAX_CONFIG_BYTES = 4 << 20
+MAX_DEPTH = 50
 
 
 class Config(BaseModel):
@@ -41,6 +42,29 @@ def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, d
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
 
 
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Return a YAML (or JSON) mapping that nobody vouches for; raise ConfigError that names the file and the line.
+
+    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{where}: a configuration must be smaller than {MAX_CONFIG_BYTES} bytes")
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"{where}: must not be nested deeper than {MAX_DEPTH} levels")
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{where}: must not hold YAML aliases (*name); write the values out")
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - derives from SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}"[:1000]) from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{where}: must be a mapping of keys to values, got {type(content).__name__}")
+    return content
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping; raise ConfigError that names the file and the line."""
     path = Path(path)
@@ -64,11 +88,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Return the keys that the model at `location` knows, following nested models as far as they can be seen."""
     current: Any = model
+    is_value = False  # the part is a key of a mapping of models, any name
     for part in location:
+        if is_value:
+            is_value = False
+            continue
         field = getattr(current, "model_fields", {}).get(part)
         annotation = field.annotation if field is not None else None
         nested = [candidate for candidate in (annotation, *getattr(annotation, "__args__", ())) if hasattr(candidate, "model_fields")]
         current = nested[0] if nested else None
+        is_value = getattr(annotation, "__origin__", None) is dict
     return sorted(getattr(current, "model_fields", {}))
 
 
