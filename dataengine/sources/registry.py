@@ -8,10 +8,20 @@ from dataengine.sources import json_mp4, video
 from dataengine.sources.droid import reader as droid
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.npz_mp4 import reader as npz_mp4
 from dataengine.sources.parquet_log import reader as parquet_log
 from dataengine.sources.rlds import reader as rlds
 
-READERS: dict[str, Reader] = {"rlds": rlds, "droid": droid, "hdf5": hdf5, "mcap": mcap, "json_mp4": json_mp4, "parquet_log": parquet_log, "video": video}
+READERS: dict[str, Reader] = {
+    "rlds": rlds,
+    "droid": droid,
+    "hdf5": hdf5,
+    "mcap": mcap,
+    "json_mp4": json_mp4,
+    "npz_mp4": npz_mp4,
+    "parquet_log": parquet_log,
+    "video": video,
+}
 
 
 def reader(name: str) -> Reader:
