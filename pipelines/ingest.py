@@ -102,7 +102,7 @@ def plan_job(job: IngestJob, catalog: Catalog | None) -> Plan:
     """Find the items of a job's sources and plan how they are read."""
     if job.dataset is not None:
         require_slug("dataset", job.dataset)
-    items, ignored, problems = find_items(job.sources, job.storage_options, job.formats)
+    items, ignored, problems = find_items(job.sources, job.storage_options, job.formats, job.config)
     plan = make_plan(items, catalog, job.config, job.dataset, job.retry, job.limit)
     plan.ignored, plan.problems = ignored, [*problems, *plan.problems]
     return plan

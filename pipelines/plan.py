@@ -11,7 +11,7 @@ import polars as pl
 from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.errors import NothingRecognised
 from dataengine.core.problem import Problem
-from dataengine.core.protocols import Item, Reader
+from dataengine.core.protocols import Found, Item, Listing, Reader
 from dataengine.schema.descriptions import DatasetDescription, describe
 from dataengine.sources.listing import list_source
 from dataengine.sources.registry import READERS, reader
@@ -64,7 +64,18 @@ def reading_of(item: Item, dataset: str, description: DatasetDescription | None,
     return Reading(digest, module.NAME, module.VERSION, dataset, source_uri(item), item.fingerprint, item.splits, item.size)
 
 
-def find_items(sources: Sequence[str], options: Mapping[str, str] | None, formats: Sequence[str]) -> tuple[list[Item], list[str], list[Problem]]:
+def _claims(name: str, module: Reader, listing: Listing, config: IngestConfig, asked: bool) -> Found:
+    """Return what a reader claims; one that has `find_asked` also hears the job's choices for it, and whether the user asked for the format."""
+    find_asked = getattr(module, "find_asked", None)
+    if find_asked is None:
+        return module.find(listing)
+    claims: Found = find_asked(listing, config.readers.of(name), asked)
+    return claims
+
+
+def find_items(
+    sources: Sequence[str], options: Mapping[str, str] | None, formats: Sequence[str], config: IngestConfig | None = None
+) -> tuple[list[Item], list[str], list[Problem]]:
     """Return the items of all sources, the files that belong to none, and what is declared but absent.
 
     Raises:
@@ -78,8 +89,8 @@ def find_items(sources: Sequence[str], options: Mapping[str, str] | None, format
     for source in sources:
         listing = list_source(source, options)
         named: list[Item] = []
-        for module in readers.values():
-            found = module.find(listing)
+        for name, module in readers.items():
+            found = _claims(name, module, listing, config or IngestConfig(), bool(formats))
             items.extend(item for item in found.items if not item.by_name)
             named.extend(item for item in found.items if item.by_name)
             problems.extend(found.problems)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dataengine.core.config import Config
 from dataengine.core.episode import Origin
+from dataengine.sources.parquet_log.mapping import LogMapping
 
 
 class GapRule(Config):
@@ -104,27 +105,33 @@ class NothingYet(Config):
     """A format that has nothing to choose yet."""
 
 
-class UmiSessionConfig(Config):
-    """How raw UMI sessions are read: nothing to choose yet."""
+class ParquetLogConfig(Config):
+    """How Parquet logs are read: the mapping of those that have none beside them; see `dataengine.sources.parquet_log.mapping`."""
+
+    mapping: LogMapping | None = None
 
 
 class ReadersConfig(Config):
     """Options of single readers, by format."""
 
     rlds: RldsConfig = Field(default_factory=RldsConfig)
+    lerobot: NothingYet = Field(default_factory=NothingYet)
+    droid: NothingYet = Field(default_factory=NothingYet)
+    json_mp4: NothingYet = Field(default_factory=NothingYet)
+    npz_mp4: NothingYet = Field(default_factory=NothingYet)
+    replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
+    umi_session: NothingYet = Field(default_factory=NothingYet)
+    ego4d: CutConfig = Field(default_factory=CutConfig)
+    epic_kitchens: CutConfig = Field(default_factory=CutConfig)
+    egodex: CutConfig = Field(default_factory=CutConfig)
+    egocentric_tar: CutConfig = Field(default_factory=CutConfig)
+    rosbag2: Rosbag2Config = Field(default_factory=Rosbag2Config)
     hdf5: NothingYet = Field(default_factory=NothingYet)
     mcap: McapConfig = Field(default_factory=McapConfig)
     rosbag1: Rosbag1Config = Field(default_factory=Rosbag1Config)
-    rosbag2: Rosbag2Config = Field(default_factory=Rosbag2Config)
-    video: VideoConfig = Field(default_factory=VideoConfig)
-    replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
     gpmf: NothingYet = Field(default_factory=NothingYet)
-    lerobot: NothingYet = Field(default_factory=NothingYet)
-    egodex: CutConfig = Field(default_factory=CutConfig)
-    egocentric_tar: CutConfig = Field(default_factory=CutConfig)
-    ego4d: CutConfig = Field(default_factory=CutConfig)
-    epic_kitchens: CutConfig = Field(default_factory=CutConfig)
-    umi_session: UmiSessionConfig = Field(default_factory=UmiSessionConfig)
+    parquet_log: ParquetLogConfig = Field(default_factory=ParquetLogConfig)
+    video: VideoConfig = Field(default_factory=VideoConfig)
 
     def of(self, reader: str) -> dict[str, Any]:
         """Return what was chosen for a reader, without what is as it would be anyway."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dataengine.core.errors import ConfigError
 
 MAX_CONFIG_BYTES = 4 << 20
+MAX_DEPTH = 50
 
 
 class Config(BaseModel):
@@ -43,6 +44,29 @@ def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, d
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Return a YAML (or JSON) mapping that nobody vouches for; raise ConfigError that names the file and the line.
+
+    Aliases are refused: a few lines of them stand for more values than any memory holds.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{where}: a configuration must be smaller than {MAX_CONFIG_BYTES} bytes")
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"{where}: must not be nested deeper than {MAX_DEPTH} levels")
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{where}: must not hold YAML aliases (*name); write the values out")
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - derives from SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}"[:1000]) from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{where}: must be a mapping of keys to values, got {type(content).__name__}")
+    return content
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from posixpath import basename, dirname, normpath, splitext
+from posixpath import basename, dirname, splitext
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from dataengine.core.stream import Rows
 from dataengine.sources.droid.columns import facts_of
 from dataengine.sources.json_rows import chosen_stride, table_of, times_between
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
+from dataengine.sources.named_files import below, is_inside
 from dataengine.video.index import FrameIndex
 
 NAME = "json_mp4"
@@ -66,15 +67,11 @@ def _declared(text: str) -> list[str] | None:
     return [entry["video_path"] for entry in listed[:MAX_VIDEOS] if isinstance(entry, dict) and isinstance(entry.get("video_path"), str)]
 
 
-def _inside(path: str) -> bool:
-    return bool(path) and "\0" not in path and "\\" not in path and not path.startswith("/") and normpath(path).split("/")[0] != ".."
-
-
 def _place(listing: Listing, annotation: str, video: str) -> str:
     """Return where a named video lies: below the annotation's folder or the nearest one above it; "" where it is nowhere."""
     folder = dirname(annotation)
     while True:
-        path = normpath(f"{folder}/{video}".lstrip("/"))
+        path = below(folder, video)
         if path in listing.files:
             return path
         if not folder:
@@ -108,7 +105,7 @@ def find(listing: Listing) -> Found:
                 videos = []  # `read` says what is wrong with the file
         if videos is None and _VIDEOS.search(text) is None:
             continue
-        places = {video: _place(listing, path, video) if _inside(video) else "" for video in videos or ()}
+        places = {video: _place(listing, path, video) if is_inside(video) else "" for video in videos or ()}
         used = list(dict.fromkeys([path, *(place for place in places.values() if place)]))
         dataset, splits = _names_of(listing.name, path)
         claimed.update(used)
@@ -164,7 +161,7 @@ def _videos(annotation: _Annotation, item: Item, files: Opener) -> dict[str, tup
     if len(entries) > MAX_VIDEOS:
         annotation.warn("too_many_videos", f"{len(entries)} videos are named, only the first {MAX_VIDEOS} are looked at")
     for number, declared in enumerate(entries[:MAX_VIDEOS]):
-        if not isinstance(declared, str) or not _inside(declared):
+        if not isinstance(declared, str) or not is_inside(declared):
             annotation.warn("path_escapes", f"video {number} must be a path below the set's folder, found {printable(str(declared))[:200]!r}")
             continue
         path = places.get(declared, "")

@@ -10,6 +10,8 @@ from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.lerobot import reader as lerobot
 from dataengine.sources.mcap import reader as mcap
+from dataengine.sources.npz_mp4 import reader as npz_mp4
+from dataengine.sources.parquet_log import reader as parquet_log
 from dataengine.sources.replay_buffer import reader as replay_buffer
 from dataengine.sources.rlds import reader as rlds
 from dataengine.sources.rosbag1 import reader as rosbag1
@@ -22,6 +24,7 @@ READERS: dict[str, Reader] = {
     "lerobot": lerobot,
     "droid": droid,
     "json_mp4": json_mp4,
+    "npz_mp4": npz_mp4,
     "replay_buffer": replay_buffer,
     "umi_session": umi_session,
     "egodex": egodex,
@@ -31,6 +34,7 @@ READERS: dict[str, Reader] = {
     "mcap": mcap,
     "rosbag1": rosbag1,
     "gpmf": gpmf,
+    "parquet_log": parquet_log,
     "video": video,
 }
 

@@ -1,0 +1,1 @@
+"""Logs as Parquet tables, whose columns a side-car explains."""
