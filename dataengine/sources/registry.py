@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
 from dataengine.sources import egodex, epic_kitchens, video
+from dataengine.sources.ego4d import reader as ego4d
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
 from dataengine.sources.rlds import reader as rlds
@@ -17,6 +18,7 @@ READERS: dict[str, Reader] = {
     "mcap": mcap,
     "egocentric_tar": egocentric_tar,
     "epic_kitchens": epic_kitchens,
+    "ego4d": ego4d,
     "video": video,
 }
 
