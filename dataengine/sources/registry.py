@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import egodex, json_mp4, video
+from dataengine.sources import egodex, epic_kitchens, json_mp4, video
 from dataengine.sources.droid import reader as droid
+from dataengine.sources.ego4d import reader as ego4d
 from dataengine.sources.gopro import reader as gpmf
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.lerobot import reader as lerobot
@@ -27,6 +28,8 @@ READERS: dict[str, Reader] = {
     "npz_mp4": npz_mp4,
     "replay_buffer": replay_buffer,
     "umi_session": umi_session,
+    "ego4d": ego4d,
+    "epic_kitchens": epic_kitchens,
     "egodex": egodex,
     "egocentric_tar": egocentric_tar,
     "rosbag2": rosbag2,

@@ -167,10 +167,16 @@ def table_of(records: Sequence[Mapping[str, Any]], where: str) -> Table:
     return Table(len(records), texts, arrays)
 
 
+def _known(column: Any) -> Any:
+    """Return a column of texts in which words for nothing are null."""
+    return column.replace(["NULL", "null", "None", "N/A", "NA"], [None] * 5)
+
+
 def numbers(column: Any) -> Array | None:
     """Return a column of texts as float64, NaN where it is empty; None where one is no number, or an integer that float64 does not hold."""
     import polars as pl
 
+    column = _known(column)
     empty = column.null_count()
     if empty == len(column):
         return None
@@ -191,6 +197,7 @@ def times_ns(column: Any, unit: str | None) -> tuple[Array, Array] | None:
     """
     import polars as pl
 
+    column = _known(column)
     filled = column.drop_nulls()
     if not len(filled):
         return None

@@ -1,0 +1,1 @@
+"""Ego4D: long first-person videos, what was said of them, and inertial samples."""

@@ -1,0 +1,11 @@
+"""Each format has a place in the configuration, and no other name has."""
+
+from __future__ import annotations
+
+from dataengine.sources.registry import READERS
+from pipelines.reader_config import ReadersConfig
+
+
+def test_the_configuration_names_the_formats_that_there_are() -> None:
+    assert list(ReadersConfig.model_fields) == list(READERS)
+    assert {name: ReadersConfig().of(name) for name in READERS} == {name: {} for name in READERS}
