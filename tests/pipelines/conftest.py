@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dataengine.store.store import Store, open_store
+from pipelines.ingest import IngestJob, Report, run
+from pipelines.runtime import Runtime
 from tests.support.jobs import Content, content, dataengine, write_config, write_sources
+from tests.support.shared import shared_data
+
+# The folders of real recordings that land in one run, as a user would name them.
+SHARED_FOLDERS = (
+    "droid_json_mp4/ctrl_world",
+    "lerobot/*",
+    "rlds/*",
+    "robot_video/*",
+    "teleop_hdf5/*",
+    "teleop_mcap_ros/*",
+    "teleop_ros1bag/*",
+    "umi/gopro_gpmf",
+    "umi/pusht_replay_buffer_lowdim.zarr",
+    "umi/umi_lerobot_v1_ep0",
+)
 
 _seconds: dict[Path, float] = {}
 
@@ -51,3 +71,20 @@ def whole_s(whole_store: Path) -> float:
 def whole(whole_store: Path) -> Content:
     """Return what that store holds."""
     return content(whole_store)
+
+
+@pytest.fixture(scope="session")
+def facts() -> dict[str, Any]:
+    """Return what a correct read of the real recordings gives."""
+    found: dict[str, Any] = json.loads(shared_data("FACTS.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="session")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Store, Path]:
+    """Return the report of one run over all real recordings, the store, and the folder they came from: only to be read."""
+    root = shared_data("FACTS.json").parent
+    target = tmp_path_factory.mktemp("shared") / "store"
+    sources = [str(path) for folder in SHARED_FOLDERS for path in sorted(root.glob(folder))]
+    report = run(IngestJob(tuple(sources), str(target)), Runtime(local=True, workers=2))
+    return report, open_store(str(target)), root

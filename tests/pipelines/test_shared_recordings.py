@@ -17,22 +17,6 @@ from pipelines.ingest import IngestJob, Report, run
 from pipelines.runtime import Runtime
 from tests.support.shared import shared_data
 
-FOLDERS = ("rlds/octo_bridge_head", "robot_video", "teleop_hdf5/robosuite_demos", "teleop_mcap_ros/rerun_protobuf", "teleop_mcap_ros/rerun_sensor_msgs")
-
-
-@pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(shared_data("FACTS.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def landed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Store, Path]:
-    root = shared_data("FACTS.json").parent
-    target = tmp_path_factory.mktemp("shared") / "store"
-    report = run(IngestJob(tuple(str(root / folder) for folder in FOLDERS), str(target)), Runtime(local=True, workers=1))
-    return report, open_store(str(target)), root
-
 
 def sha16(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
@@ -40,15 +24,27 @@ def sha16(data: bytes | memoryview) -> str:
 
 def test_every_recording_lands_and_the_leak_is_named(landed: tuple[Report, Store, Path]) -> None:
     report, store, _ = landed
-    assert (report.found, report.landed, report.skipped, report.rejected) == (64, 39, 25, 0)
+    assert (report.found, report.landed, report.skipped, report.rejected) == (294, 267, 27, 0)
     assert {name: (counts["landed"], counts["steps"]) for name, counts in report.datasets.items()} == {
         "bridge_dataset": (25, 250),
         "calvin": (2, 107),
+        "droid_new_setup": (2, 88),
+        "droid_subset": (1, 39),
+        "foxglove_turtlesim": (1, 1351),
+        "gopro_gpmf": (4, 352),
         "lapa": (1, 16),
+        "owa_desktop": (1, 17),
         "oxe": (4, 112),
+        "pusht_replay_buffer_lowdim": (206, 25650),
         "rerun_protobuf": (3, 297),
         "rerun_sensor_msgs": (1, 15),
         "robosuite_demos": (3, 1384),
+        "talker": (1, 10),
+        "umi_lerobot_v1_ep0": (1, 400),
+        "v2.0_gr00t_picknplace": (5, 2096),
+        "v2.1_g1_fixture": (2, 498),
+        "v3.0_rerun_apple_storage": (3, 899),
+        "wbag": (1, 804),
     }
     leaks = [problem for problem in report.problems if problem["check"] == "duplicate_across_splits"]
     assert len({problem["episode_id"] for problem in leaks}) == 25
@@ -99,7 +95,7 @@ def test_robosuite_equals_the_facts(landed: tuple[Report, Store, Path], facts: d
 
 def test_mcap_equals_the_facts(landed: tuple[Report, Store, Path], facts: dict[str, Any]) -> None:
     _, store, root = landed
-    rows = store.episodes().filter(pl.col("dataset").str.starts_with("rerun")).collect()
+    rows = store.episodes().filter(pl.col("dataset").str.starts_with("rerun_")).collect()
     for row in rows.iter_rows(named=True):
         fact = facts[Path(row["source_uri"]).relative_to(root).as_posix()]
         episode = store.read_episode(row["episode_id"])
