@@ -21,7 +21,7 @@ from dataengine.sources.gopro import klv, reader
 from dataengine.sources.gopro.sensors import Payload, Sensors
 from dataengine.sources.listing import list_source
 from dataengine.sources.registry import READERS
-from dataengine.video.sample_table import data_tracks
+from dataengine.video.data_tracks import data_tracks
 
 CONFIG = ArmConfig(48, 64, cameras=("wrist",), max_steps=60)
 STEP_NS = PAYLOAD_MS * 1_000_000
