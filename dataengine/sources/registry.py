@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import json_mp4, video
+from dataengine.sources import bridge_raw, json_mp4, video
 from dataengine.sources.droid import reader as droid
 from dataengine.sources.hdf5 import reader as hdf5
 from dataengine.sources.mcap import reader as mcap
@@ -19,6 +19,7 @@ READERS: dict[str, Reader] = {
     "mcap": mcap,
     "json_mp4": json_mp4,
     "npz_mp4": npz_mp4,
+    "bridge_raw": bridge_raw,
     "parquet_log": parquet_log,
     "video": video,
 }
