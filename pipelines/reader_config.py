@@ -119,6 +119,7 @@ class ReadersConfig(Config):
     droid: NothingYet = Field(default_factory=NothingYet)
     json_mp4: NothingYet = Field(default_factory=NothingYet)
     npz_mp4: NothingYet = Field(default_factory=NothingYet)
+    bridge_raw: NothingYet = Field(default_factory=NothingYet)
     replay_buffer: ReplayBufferConfig = Field(default_factory=ReplayBufferConfig)
     umi_session: NothingYet = Field(default_factory=NothingYet)
     ego4d: CutConfig = Field(default_factory=CutConfig)

@@ -110,6 +110,9 @@ class Reader(Protocol):
 
     `read` yields for each recording its `Rows` in the order of the file, then its `EpisodeInfo` (or `Rejected`). Raising BadRecording rejects the
     recording that is being read and ends the item. It never holds more than a bounded part of the file.
+
+    A module may have `find_asked(listing, config, asked)` too, which is then called instead of `find`: `config` holds what the job chose for this reader,
+    `asked` whether the user named the format.
     """
 
     NAME: str

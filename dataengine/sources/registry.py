@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataengine.core.errors import UnknownName
 from dataengine.core.protocols import Reader
-from dataengine.sources import egodex, epic_kitchens, json_mp4, video
+from dataengine.sources import bridge_raw, egodex, epic_kitchens, json_mp4, video
 from dataengine.sources.droid import reader as droid
 from dataengine.sources.ego4d import reader as ego4d
 from dataengine.sources.gopro import reader as gpmf
@@ -26,6 +26,7 @@ READERS: dict[str, Reader] = {
     "droid": droid,
     "json_mp4": json_mp4,
     "npz_mp4": npz_mp4,
+    "bridge_raw": bridge_raw,
     "replay_buffer": replay_buffer,
     "umi_session": umi_session,
     "ego4d": ego4d,

@@ -88,8 +88,10 @@ def test_null_rows_are_gaps_of_their_stream(tmp_path: Path) -> None:
     times = first.streams["observation.state"].timestamps_ns
     assert times is not None
     assert times[:4].tolist() == [0, 125_000_000, 500_000_000, 625_000_000]
-    (problem,) = first.info.problems
-    assert "observation.state 2, battery 6" in problem.message
+    assert [(problem.severity, problem.message.split(": ", 1)[1]) for problem in first.info.problems] == [
+        ("warning", "nulls in 1 stream (observation.state 2): these rows are gaps of that stream"),
+        ("info", "nulls in 1 stream (battery 6): these rows are gaps of that stream"),
+    ]
 
 
 def test_without_a_time_nothing_is_made_up(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataengine.core.arrays import Array
 from dataengine.core.column import Camera, Column
 from dataengine.core.errors import BadRecording, printable
 from dataengine.core.pictures import picture_header
-from dataengine.core.problem import Problem
+from dataengine.core.problem import Problem, Severity
 from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.sources.kept_video import KeptVideos, frame_column, frame_rows
@@ -206,11 +206,14 @@ class RunningEpisode:
         if self.without_time:
             message = f"{self.where}: {self.without_time} rows of episode {self.key!r} have no time and are in no stream"
             found.append(Problem("rows_without_time", message, self.where))
-        gaps = {name: count for name, count in self.gaps.items() if count}
-        if gaps:
-            shown = ", ".join(f"{name} {count}" for name, count in list(gaps.items())[:20])
-            known = "these rows are gaps of that stream" if self.mapping.time else "without times its rows cannot be told apart, so it is in no trajectory"
-            found.append(Problem("null_rows", f"{self.where}: nulls in {len(gaps)} streams ({shown}): {known}", self.where))
+        known = "these rows are gaps of that stream" if self.mapping.time else "without times its rows cannot be told apart, so it is in no trajectory"
+        severity: Severity
+        for severity, mapped in (("warning", True), ("info", False)):  # a column that nobody named may well be filled now and then
+            gaps = {name: count for name, count in self.gaps.items() if count and (name in self.mapping.streams) == mapped}
+            if gaps:
+                shown = ", ".join(f"{name} {count}" for name, count in list(gaps.items())[:20])
+                message = f"{self.where}: nulls in {len(gaps)} stream{'s' if len(gaps) > 1 else ''} ({shown}): {known}"
+                found.append(Problem("null_rows", message, self.where, severity))
         return found
 
     def ended_columns(self) -> dict[str, Column]:
