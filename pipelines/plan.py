@@ -101,10 +101,11 @@ def find_items(
                 listing = listing.without([item.path])
         problems.extend(listing.problems)
         ignored.extend(f"{listing.root}/{path}" for path in listing.files)
-    if not items and not problems:
+    if not items and all(problem.severity == "info" for problem in problems):
         raise NothingRecognised(
             f"{', '.join(sources)}: expected recordings of a known format ({', '.join(readers)}), "
             f"found {len(ignored)} other file{'' if len(ignored) == 1 else 's'}; see `dataengine sources`"
+            + "".join(f"; {problem.message}" for problem in problems[:3])
         )
     return items, ignored, problems
 

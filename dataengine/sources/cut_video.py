@@ -253,5 +253,6 @@ def _episode(tracks: Sequence[VideoTrack], main: str, sides: Sequence[SideStream
         columns[part.column.name] = part.column
         if part.clock is not None:
             clocks[part.column.name] = part.clock
-            starts.append(int(part.clocks[part.clock].min()))
+            if part.column.kind == "numeric":  # what was measured belongs to the recording; a text may speak of what was before
+                starts.append(int(part.clocks[part.clock].min()))
     yield replace(info, columns=columns, stream_clocks=clocks, start_ns=min(starts), rate_hz=rate_hz, follow=main)

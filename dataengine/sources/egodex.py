@@ -179,7 +179,7 @@ def _sides(tables: list[tuple[Table, Array]], index: FrameIndex | None, notes: N
         if timed:
             sides.append(SideStream(_column(name, table), values[:timed], {"pts": index.pts_ns[:timed]}, "pts"))
         if timed < len(values):
-            sides.append(SideStream(_column(f"{name}_beyond_video", table), values[timed:]))
+            sides.append(SideStream(replace(_column(f"{name}_beyond_video", table), steps=False), values[timed:]))
     return sides
 
 

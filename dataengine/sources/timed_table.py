@@ -14,7 +14,7 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.column import ActionSpace, Column
-from dataengine.core.problem import Problem
+from dataengine.core.problem import Problem, Severity
 from dataengine.core.stream import Items
 from dataengine.sources.cut_video import SideStream, distinct_names
 from dataengine.sources.cuts import Segment
@@ -116,7 +116,14 @@ class Timed:
 
 
 def read_timed(
-    table: Table, where: str, span_ns: tuple[int, int], word: str = "", unit: str | None = None, clock: str | None = None, stream: str = "language.narration"
+    table: Table,
+    where: str,
+    span_ns: tuple[int, int],
+    word: str = "",
+    unit: str | None = None,
+    clock: str | None = None,
+    stream: str = "language.narration",
+    untimed: Severity = "warning",
 ) -> Timed:
     """Read a table of a recording.
 
@@ -128,6 +135,7 @@ def read_timed(
         unit: of times whose header names none; None where that is not known.
         clock: the name of the column that is the rows' clock; None takes the first of time.
         stream: the stream of texts.
+        untimed: how bad it is that rows have no time.
     """
     headers = [header(name) for name in table.texts]
     problems: list[Problem] = []
@@ -170,7 +178,9 @@ def read_timed(
     own = _clock_name(entry) if _on_video(stamps[chosen], span_ns) else None
     sides = _streams(table.taken(rows) if len(gone) else table, clocks, own, rest, where, word, problems)
     if len(gone):
-        problems.append(Problem("rows_without_time", f"{where}: {len(gone)} of {table.rows} rows have no time; they are kept in streams of their own", where))
+        problems.append(
+            Problem("rows_without_time", f"{where}: {len(gone)} of {table.rows} rows have no time; they are kept in streams of their own", where, untimed)
+        )
         sides += _streams(table.taken(gone), {}, None, rest, where, word, [], "_untimed")
     return Timed(sides, [], problems)
 
@@ -214,7 +224,9 @@ def _streams(
         full = ".".join(part for part in ("observation", word, name) if part) + ending
         source = ", ".join(entry.name for entry in group)
         doc = str(facts.pop("doc", ""))
-        sides.append(SideStream(Column(full, "numeric", array.dtype.name, array.shape[1:], doc=doc, extra={"source": source}, **facts), array, clocks, own))
+        steps = own is not None  # without a clock it cannot stand beside the frames
+        column = Column(full, "numeric", array.dtype.name, array.shape[1:], steps=steps, doc=doc, extra={"source": source}, **facts)
+        sides.append(SideStream(column, array, clocks, own))
         taken.update(entry.name for entry in group)
 
     matrix = _matrix(numeric)
@@ -257,7 +269,7 @@ def _streams(
         rows = [text.encode() for text in table.texts[entry.name].fill_null("").to_list()]
         full = ("language.narration" if entry.base in TEXTS else ".".join(part for part in ("observation", word, entry.base) if part)) + ending
         meaning: Any = "language" if entry.base in TEXTS else "other"
-        column = Column(full, "text", "string", (), encoding="utf-8", meaning=meaning, extra={"source": entry.name})
+        column = Column(full, "text", "string", (), encoding="utf-8", meaning=meaning, steps=own is not None, extra={"source": entry.name})
         sides.append(SideStream(column, Items(rows, "utf-8"), clocks, own))
     if not sides:
         problems.append(Problem("empty_table", f"{where}: there is nothing in it beside its times", where, "info"))

@@ -99,3 +99,39 @@ def cut_start(path: Path, ticks: int) -> Path:
     struct.pack_into(">i", data, at + 12, media_time + ticks)
     path.write_bytes(data)
     return path
+
+
+def write_long_film(path: Path, clips: Sequence[Array], repeats: int, rate: int = 30) -> Path:
+    """Write clips one after the other, and all of that `repeats` times: each is encoded once, and its packets are written again with later times.
+
+    For films of an hour in some seconds. Each clip begins with a key frame and refers to nothing outside of it.
+    """
+    import av
+
+    av.logging.set_level(None)
+    encoded: list[tuple[bytes, bool]] = []
+    header = b""
+    for clip in clips:
+        context: Any = av.CodecContext.create("libx264", "w")
+        context.height, context.width, context.pix_fmt = clip.shape[1], clip.shape[2], "yuv420p"
+        context.time_base, context.framerate, context.thread_count = Fraction(1, rate), Fraction(rate), 1
+        context.options = {"preset": "ultrafast", "crf": "23", "bf": "0", "g": str(len(clip))}
+        for place, pixels in enumerate(clip):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, rate)
+            encoded += [(bytes(packet), packet.is_keyframe) for packet in context.encode(frame)]
+        encoded += [(bytes(packet), packet.is_keyframe) for packet in context.encode(None)]
+        header = header or context.extradata or b""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = clips[0].shape[1], clips[0].shape[2], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, rate)
+        if header:
+            stream.codec_context.extradata = header
+        for repeat in range(repeats):
+            for place, (data, key) in enumerate(encoded):
+                packet = av.Packet(data)
+                packet.pts = packet.dts = repeat * len(encoded) + place
+                packet.time_base, packet.duration, packet.is_keyframe, packet.stream = Fraction(1, rate), 1, key, stream
+                container.mux(packet)
+    return path

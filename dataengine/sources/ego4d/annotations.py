@@ -55,12 +55,12 @@ def narrations(content: Any) -> list[Segment]:
     for name, part in content.items():
         if not isinstance(part, dict) or not name.startswith("narration_pass"):
             continue
+        stream = "language.narration" if name == "narration_pass_1" else f"language.{kind_of(name)}"
         for record in part.get("narrations") or ():
             start = _ns(record.get("timestamp_sec")) if isinstance(record, dict) else None
             if start is not None:
-                found.append(
-                    Segment(start, None, str(record.get("narration_text") or ""), str(record.get("annotation_uid") or ""), {**_plain(record), "pass": name})
-                )
+                about = {**_plain(record), "pass": name}
+                found.append(Segment(start, None, str(record.get("narration_text") or ""), str(record.get("annotation_uid") or ""), about, stream=stream))
         for record in part.get("summaries") or ():
             start, end = (_ns(record.get("start_sec")), _ns(record.get("end_sec"))) if isinstance(record, dict) else (None, None)
             if start is not None and end is not None:

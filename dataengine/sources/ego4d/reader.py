@@ -166,7 +166,7 @@ def _imu(item: Item, files: Opener, index: FrameIndex) -> tuple[list[SideStream]
     problems: list[Problem] = []
     for path in item.extra.get("imu", ()):
         try:
-            timed = read_timed(read_csv(files, path), path, span_ns, "imu", clock="canonical_timestamp_ms")
+            timed = read_timed(read_csv(files, path), path, span_ns, "imu", clock="canonical_timestamp_ms", untimed="info")
         except BadRecording as error:
             problems.append(Problem("unreadable_side_car", str(error), path, "warning", error.expected, error.found, error.advice))
             continue

@@ -61,7 +61,8 @@ def test_a_video_lands_with_what_was_said_of_it_and_its_inertial_samples(tmp_pat
     assert noticed == []
     info = episode.info
     task = recordings[UIDS[0]].task
-    assert texts(episode, "language.narration") == [(f"#C C {task}", 50), (f"#C C {task}", 50), ("#C C moves the hand", 350), ("#O A man X looks", 550)]
+    assert texts(episode, "language.narration") == [(f"#C C {task}", 50), ("#C C moves the hand", 350), ("#O A man X looks", 550)]
+    assert texts(episode, "language.narration_pass_2") == [(f"#C C {task}", 50)]
     assert texts(episode, "language.summary") == [("#Summary C tidied up", 0)]
     assert texts(episode, "language.moments") == [("put_away", 200)]
     assert episode.streams["language.moments"].clocks["end"].tolist() == [400 * MS]
@@ -79,7 +80,7 @@ def test_a_video_lands_with_what_was_said_of_it_and_its_inertial_samples(tmp_pat
     assert info.metadata["redacted_intervals"][0]["start_sec"] == 0.1
     assert info.metadata["manifest"]["benchmarks"] == "[EM]"
     assert info.metadata["video"]["scenarios"] == ["Cleaning"]
-    assert [problem.check for problem in info.problems] == ["rows_without_time"]
+    assert [(problem.check, problem.severity) for problem in info.problems] == [("rows_without_time", "info")]
     assert (info.origin, info.rate_hz, info.clock) == ("human_video", 30.0, "measured")
     assert other.info.metadata["video_uid"] == UIDS[1]
 
