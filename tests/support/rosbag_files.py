@@ -133,3 +133,15 @@ def land_bag2(folder: str) -> int:
             assert isinstance(episode, Episode)
             count += sum(map(len, payloads_of(episode).values()))
     return count
+
+
+def recover(folder: str) -> int:
+    """Read what is whole of the bag of a folder, of either kind; return how many messages landed. For `tests.support.child.run_over`."""
+    listing = list_source(folder)
+    count = 0
+    for reader in (rosbag1, rosbag2):
+        for item in reader.find(listing).items:
+            for episode in episodes_of(reader.read(item, listing.opener, ReadOptions(config={"recover_truncated": True}))):
+                assert isinstance(episode, Episode)
+                count += sum(map(len, payloads_of(episode).values()))
+    return count

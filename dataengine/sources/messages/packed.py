@@ -83,3 +83,17 @@ def unpack_bz2(packed: Buffer, size: int, where: str) -> bytes:
         return found
     except (OSError, EOFError, MemoryError, ValueError) as error:
         raise BadRecording(where, "a readable bz2 stream", str(error), "restore the file from a copy", check="bad_chunk") from error
+
+
+def unpack_start(compression: str, packed: Buffer, size: int, where: str) -> bytes:
+    """Return what can be unpacked of a block ("none", "bz2" or "lz4") whose end is missing, at most `size` bytes."""
+    from bz2 import BZ2Decompressor
+
+    from lz4.frame import LZ4FrameDecompressor
+
+    if compression == "none":
+        return bytes(packed[:size])
+    try:
+        return bytes((BZ2Decompressor() if compression == "bz2" else LZ4FrameDecompressor()).decompress(packed, max_length=size)) if size else b""
+    except (RuntimeError, OSError, EOFError, MemoryError, ValueError) as error:
+        raise BadRecording(where, f"the start of a {compression} block", str(error), "restore the file from a copy", check="bad_chunk") from error

@@ -52,5 +52,6 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     with files.open(item.path) as file:
         yield from bag.events(recording, file, item.size)
     if recording.empty:
-        raise BadRecording(item.path, "at least one message", "none", "nothing was recorded: remove the file", check="no_messages")
+        advice = "nothing before the cut is whole: restore it from a copy" if bag.cut else "nothing was recorded: remove the file"
+        raise BadRecording(item.path, "at least one message", "none", advice, check="no_messages")
     yield from bag.end()

@@ -15,13 +15,14 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.stream import Buffer
 from dataengine.sources.messages.fields import MessageSchema
-from dataengine.sources.messages.packed import Allowance, unpack_bz2, unpack_lz4
+from dataengine.sources.messages.packed import MAX_RECORD_BYTES, Allowance, unpack_bz2, unpack_lz4, unpack_start
 from dataengine.sources.messages.recording import BATCH_BYTES, BATCH_ROWS, COPIED_BYTES, Batch, Heads, Recording
 from dataengine.sources.rosbag1.records import (
     BAG_HEADER,
     CHUNK,
     CHUNK_INFO,
     CONNECTION,
+    CUT_CHUNK,
     INDEX,
     MESSAGE,
     U32,
@@ -91,6 +92,9 @@ class BagFile:
                 if kind == CHUNK:
                     self._close_chunk()
                     yield from self._take_chunk(self._unpacked(fields, data, allowance, place), offset, place)
+                elif kind == CUT_CHUNK:
+                    self._close_chunk()
+                    yield from self._take_cut_chunk(fields, data, offset, place)
                 elif kind == INDEX:
                     self._check_index(fields, data, place)
                 elif kind == CONNECTION:
@@ -113,7 +117,12 @@ class BagFile:
         self._by_connection = {}
 
     def _note_cut(self, reason: str) -> None:
-        self._cut = reason
+        self._cut = self._cut or reason
+
+    @property
+    def cut(self) -> bool:
+        """Whether the bag was cut off or never closed."""
+        return self._cut is not None
 
     # --- chunks
 
@@ -184,6 +193,17 @@ class BagFile:
                 yield from self._recording.flush(batch)
             at = end
         yield from self._recording.limit(size)
+
+    def _take_cut_chunk(self, fields: Fields, data: Buffer, offset: int, place: str) -> Iterator[Event]:
+        """Take the messages that are whole in what is left of a chunk."""
+        compression = fields.get(b"compression", b"").decode("utf-8", "backslashreplace")
+        self._compressions.add(compression)
+        try:
+            yield from self._take_chunk(unpack_start(compression, data, min(number(fields, b"size", place), MAX_RECORD_BYTES), place), offset, place)
+        except BadRecording as error:
+            if error.check not in ("bad_record", "bad_chunk"):
+                raise
+            self._note_cut(f"of the last chunk is whole what comes before: {error}")
 
     def _other(self, data: bytes, at: int, place: str) -> tuple[MessageForm | None, int, int]:
         """Read a record whose header has no known form: note the form of a message, or the connection; return the form and where the record ends."""

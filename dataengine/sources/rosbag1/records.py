@@ -22,6 +22,8 @@ OLD_MAGICS = (b"#ROSBAG V1", b"#ROSRECORD V")
 
 MESSAGE, BAG_HEADER, INDEX, CHUNK, CHUNK_INFO, CONNECTION = range(2, 8)
 
+CUT_CHUNK = -1  # not in a file: what is there of a chunk that the end of the file cuts off
+
 MAX_HEADER_BYTES = 16 << 20  # a connection's header holds its message definition
 MAX_FIELDS = 1000
 

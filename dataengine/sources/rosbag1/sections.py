@@ -14,6 +14,7 @@ from dataengine.sources.rosbag1.records import (
     CHUNK,
     CHUNK_INFO,
     CONNECTION,
+    CUT_CHUNK,
     INDEX,
     MAGIC,
     MAX_HEADER_BYTES,
@@ -58,7 +59,8 @@ def sections(file: BinaryIO, where: str, *, truncated: bool = False, on_cut: Cal
     Args:
         file: the file, seekable.
         where: its name, for messages.
-        truncated: take a bag that was cut off or never closed (it has no index): what is whole before the cut is yielded and `on_cut` is told why it ended.
+        truncated: take a bag that was cut off or never closed (it has no index): what is whole before the cut is yielded and `on_cut` is told why it ended;
+            of a chunk that the cut goes through comes what is there, as CUT_CHUNK.
         on_cut: receives the reason.
 
     Raises:
@@ -76,6 +78,8 @@ def sections(file: BinaryIO, where: str, *, truncated: bool = False, on_cut: Cal
         data = None if header is None else _read_block(file, size, at + 4 + len(header), MAX_RECORD_BYTES, "data", place)
         if header is None or data is None:
             if truncated:
+                if header is not None and (index_at or at > len(MAGIC)):
+                    yield from _cut_chunk(file, header, at, place)
                 break
             raise _not_closed(place, f"a record that leaves the file of {size} bytes")
         fields: Fields = {}
@@ -102,6 +106,18 @@ def sections(file: BinaryIO, where: str, *, truncated: bool = False, on_cut: Cal
         raise _not_closed(where, "nothing after the first line")
     if (unclosed or at < size) and on_cut is not None:
         on_cut(f"it has no index, and {size - at} bytes after byte {at} of {size} are no whole record")
+
+
+def _cut_chunk(file: BinaryIO, header: bytes, at: int, place: str) -> Iterator[Section]:
+    """Yield what is there of a chunk that the end of the file cuts off."""
+    try:
+        fields = parse_fields(header, place)
+        if opcode(fields, place) != CHUNK:
+            return
+    except BadRecording:
+        return  # no record at all
+    file.seek(at + 8 + len(header))
+    yield CUT_CHUNK, at, fields, file.read(MAX_RECORD_BYTES), place
 
 
 def _check_order(kind: int, at: int, index_at: int, unclosed: bool, place: str) -> None:

@@ -86,19 +86,19 @@ def parse_metadata(text: str, where: str) -> BagMetadata:
         BadRecording: it is no YAML, of a later version, or its lists are no lists.
     """
     if _deepest(text) > MAX_DEPTH:
-        raise BadRecording(where, f"lists at most {MAX_DEPTH} deep", "deeper ones", "restore it from a copy, or remove it", check="bad_metadata")
+        raise BadRecording(where, f"lists at most {MAX_DEPTH} deep", "deeper ones", "restore it from a copy, or run `ros2 bag reindex`", check="bad_metadata")
     try:
         content = _Plain().of(yaml.safe_load(text))
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         found = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadRecording(where, "YAML", found, "restore it from a copy, or remove it: the files speak for themselves", check="bad_metadata") from None
+        raise BadRecording(where, "YAML", found, "restore it from a copy, or run `ros2 bag reindex`", check="bad_metadata") from None
     said = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(said, dict):
-        raise BadRecording(where, f"a mapping {KEY!r}", "none", "restore it from a copy, or remove it", check="bad_metadata")
+        raise BadRecording(where, f"a mapping {KEY!r}", "none", "restore it from a copy, or run `ros2 bag reindex`", check="bad_metadata")
     version = _whole(said.get("version"))
     if version is None or not 1 <= version <= MAX_VERSION:
         raise BadRecording(
-            where, f"a version from 1 to {MAX_VERSION}", repr(said.get("version"))[:80], "convert the bag to an older version", check="bag_version"
+            where, f"a version from 1 to {MAX_VERSION}", repr(said.get("version"))[:80], "run `ros2 bag reindex` of an older release", check="bag_version"
         )
     topics = {}
     for entry in _list(said, "topics_with_message_count", where):
@@ -174,5 +174,5 @@ def _list(said: Mapping[str, Any], key: str, where: str) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise BadRecording(where, f"a list under {key!r}", repr(value)[:80], "restore it from a copy, or remove it", check="bad_metadata")
+        raise BadRecording(where, f"a list under {key!r}", repr(value)[:80], "restore it from a copy, or run `ros2 bag reindex`", check="bad_metadata")
     return value

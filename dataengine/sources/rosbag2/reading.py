@@ -90,7 +90,10 @@ class Bag:
     def _note_metadata(self) -> None:
         path = self._item.extra.get("metadata")
         if path:
-            self._metadata = parse_metadata(self._files.read_bytes(str(path), MAX_BYTES).decode("utf-8", "replace"), str(path))
+            try:
+                self._metadata = parse_metadata(self._files.read_bytes(str(path), MAX_BYTES).decode("utf-8", "replace"), str(path))
+            except BadRecording as error:  # the files speak for themselves
+                self._problems.append(Problem(error.check, str(error), str(path), "warning", error.expected, error.found, error.advice))
             self._types = {name: topic.type for name, topic in self._metadata.topics.items()}
             self._release = self._metadata.release
             if self._metadata.compression_mode and self._metadata.compression_format != "zstd":

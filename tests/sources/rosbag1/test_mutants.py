@@ -11,7 +11,7 @@ from dataengine.samples.ros import definition, encode, header
 from dataengine.samples.rosbag1 import BagTopic, BagWriter, definition_sum
 from tests.support.child import run_over, tally
 from tests.support.mutate import mutants
-from tests.support.rosbag_files import compare_bag1
+from tests.support.rosbag_files import compare_bag1, recover
 
 T0 = 1_700_000_000 * 10**9
 
@@ -46,6 +46,16 @@ def _check(compression: str, count: int, seed: int) -> None:
 @pytest.mark.parametrize("compression", ["none", "bz2", "lz4"])
 def test_mutants_are_rejected_or_land_what_they_hold(compression: str) -> None:
     _check(compression, 80, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("compression", "count"), [("none", 40), pytest.param("lz4", 400, marks=pytest.mark.slow), pytest.param("bz2", 400, marks=pytest.mark.slow)]
+)
+def test_mutants_land_what_is_whole_on_request(compression: str, count: int) -> None:
+    made = mutants(_bag(compression), count, seed=3)
+    outcomes = run_over(recover, made, file_name="a.bag", memory_bytes=512 << 20, timeout_s=20, preload=("dataengine.sources.rosbag1.reader",))
+    assert not [outcome for outcome in outcomes if outcome.status not in ("ok", "rejected")], tally(outcomes)
+    assert sum(outcome.status == "ok" for outcome in outcomes) > count // 3
 
 
 @pytest.mark.slow

@@ -213,6 +213,26 @@ def test_a_bag_that_was_cut_off_lands_what_is_whole_on_request(tmp_path: Path, c
     assert problems_of(episode) == {"truncated": "warning"}
 
 
+@pytest.mark.parametrize(("compression", "least"), [("none", 300), ("bz2", 0), ("lz4", 100)])
+def test_what_is_whole_of_a_chunk_that_is_cut_lands_on_request(tmp_path: Path, compression: Any, least: int) -> None:
+    """One chunk of 600 messages, cut in its middle: bz2 gives whole blocks only, here none."""
+    rng = np.random.default_rng(0)
+    sent = [(T0 + index, rng.bytes(150).hex()) for index in range(600)]
+    data = _bag(sent, compression=compression)
+    start = data.index(b"compression=")
+    _put(tmp_path, data[: start + (len(data) - start) * 6 // 10])
+    assert check_of(rosbag1, tmp_path) == "truncated"
+    if not least:
+        assert check_of(rosbag1, tmp_path, recover_truncated=True) == "no_messages"
+        return
+    episode = read_one(rosbag1, tmp_path, recover_truncated=True)
+    texts = episode.streams["say.data"].values
+    assert isinstance(texts, Items)
+    assert least < len(texts) < 600
+    assert [bytes(text).decode() for text in texts.data] == [text for _, text in sent[: len(texts)]]
+    assert problems_of(episode) == {"truncated": "warning"}
+
+
 def test_each_kind_of_damage_is_named(tmp_path: Path) -> None:
     whole = _bag([(T0, "a"), (T0 + 1, "b")])
     empty = BagWriter()

@@ -11,7 +11,7 @@ from dataengine.samples.rosbag2 import Bag2Message, Bag2Options, write_bag2, wri
 from tests.support.child import run_over, tally
 from tests.support.mcap_files import COMPRESSED, JOINT_STATE, Cdr, compressed, joint_state
 from tests.support.mutate import mutants
-from tests.support.rosbag_files import compare_database, land_bag2
+from tests.support.rosbag_files import compare_database, land_bag2, recover
 
 T0 = 1_700_000_000 * 10**9
 PRELOAD = ("dataengine.sources.rosbag2.reader", "apsw", "zstandard")
@@ -72,6 +72,13 @@ def test_mutants_of_a_database_are_rejected_or_land_what_they_hold() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_mutants_of_a_bag_are_rejected_or_land(case: str) -> None:
     _check_bag(case, 25, seed=1)
+
+
+@pytest.mark.slow
+def test_mutants_of_a_database_land_what_is_whole_on_request() -> None:
+    outcomes = run_over(recover, mutants(_database(), 500, seed=3), file_name="a.db3", memory_bytes=512 << 20, timeout_s=20, preload=PRELOAD)
+    assert not [outcome for outcome in outcomes if outcome.status not in ("ok", "rejected")], tally(outcomes)
+    assert sum(outcome.status == "ok" for outcome in outcomes) > 100
 
 
 @pytest.mark.slow
