@@ -159,6 +159,10 @@ def _read(track: _Track, number: int, entry: bytes, movie_scale: int, size: int,
             place, f"samples within the {size} bytes of the file", f"one that ends at {int((offsets + sizes).max())}", _ADVICE, check="truncated"
         )
     shift, base = _shift_ns(track, movie_scale, scale), Fraction(1, scale)
+    if max(abs(shift), int(ends[-1]) * 1_000_000_000 // scale if len(ends) else 0) >= 1 << 61:
+        raise BadRecording(
+            place, "times within 73 years", f"{int(ends[-1]) if len(ends) else 0} / {scale} s, shifted by {shift} ns", _ADVICE, check="absurd_times"
+        )
     edges = ticks_to_ns(np.concatenate([[0], ends]).astype(np.int64), base) + shift
     handler = track.data("mdia/hdlr", 256)[24:].split(b"\0")[0].decode("latin-1")
     handler = "".join(letter for letter in handler if letter.isprintable()).strip()

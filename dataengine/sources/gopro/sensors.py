@@ -8,8 +8,7 @@ How a payload becomes rows:
   of one row a payload: `gopro.gps5.gpsu`. TSMP, the camera's own count of samples, is checked and stands in the metadata;
 - a second device in a payload has streams of its own: `gopro.<device>.<key>`.
 
-What is measured of time: when a payload begins and ends (the sample table of the MP4), and STMP, microseconds at its first sample. The times of the samples in
-between are interpolated: evenly over the payload (clock "payload"), and evenly from one STMP to the next (clock "stmp").
+Which times are measured and which interpolated is said in `sample_times`.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from dataengine.core.problem import Problem
 from dataengine.core.stream import Items, Rows
 from dataengine.sources.gopro import klv
 from dataengine.sources.gopro.klv import COMPLEX, Entry
+from dataengine.sources.gopro.sample_times import SampleTimes, Span
 
 PAYLOADS = "gopro.payloads"
 HELD_BYTES = 4 << 20
@@ -51,13 +51,10 @@ class Payload:
 
 @dataclass(eq=False)
 class _Part:
-    """The rows of one stream in one payload; `at` and `of` place each row: the at-th of `of` samples."""
+    """The rows of one stream in one payload, and what is known of their times."""
 
     values: Array | list[str]
-    at: Array
-    of: int
-    payload: Payload
-    stmp_us: int | None
+    span: Span
 
 
 @dataclass
@@ -71,10 +68,8 @@ class _Stream:
     form: tuple[Any, ...] | None = None
     rows: int = 0
     left_out: int = 0
-    every_stmp: bool = True
-    every_time: bool = True
     several: bool = False
-    last_step_ns: float | None = None
+    times: SampleTimes = field(default_factory=SampleTimes)
 
 
 def _scaled(values: Array, scale: Array | None) -> Array:
@@ -150,17 +145,16 @@ class Sensors:
         seen[key] = seen.get(key, 0) + 1
         name = f"{prefix}.{_slug(key)}" + (f"_{seen[key]}" if seen[key] > 1 else "")
         data = [entry for entry in entries if entry.key == key]
-        stmp = klv.numbers(facts["STMP"]) if "STMP" in facts else None
-        stmp_us = int(stmp.reshape(-1)[0]) if stmp is not None and stmp.size else None
+        samples = data[0].repeat if len(data) == 1 else len(data)
+        stamp_us, total = _whole(facts, "STMP"), _whole(facts, "TSMP")
         for entry in facts.values():
             if entry.key != "TSMP":
                 self._beside(name, entry, payload)
-        tsmp = klv.numbers(facts["TSMP"]) if "TSMP" in facts else None
-        if tsmp is not None and tsmp.size:
-            self._count(name, int(tsmp.reshape(-1)[0]), data[0].repeat if len(data) == 1 else len(data))
+        if total is not None:
+            self._count(name, total, samples)
         for stream, described, values, at in self._values(name, data, facts):
-            part = _Part(values, at, sum(entry.repeat for entry in data) if len(data) == 1 else len(data), payload, stmp_us)
-            self._take(stream, key, part, {"device": device, "several": len(data) > 1, **described})
+            span = Span(at, samples, payload.start_ns, payload.end_ns, stamp_us, None if total is None else total - samples)
+            self._take(stream, key, _Part(values, span), {"device": device, "several": len(data) > 1, **described})
 
     def _values(self, name: str, data: list[Entry], facts: dict[str, Entry]) -> Iterator[tuple[str, dict[str, Any], Array | list[str], Array]]:
         """Yield stream, description, values, and which sample of the payload each is, of the data of one STRM."""
@@ -228,7 +222,8 @@ class Sensors:
             values = None if rows is None else [rows[0] if len(rows) == 1 else " ".join(rows)]
         if values is not None:
             stream = f"{name}.{_slug(entry.key)}"
-            self._take(stream, entry.key, _Part(values, np.zeros(1, np.int64), 1, payload, None), {"beside": True, "letters": entry.kind, "facts": {}})
+            span = Span(np.zeros(1, np.int64), 1, payload.start_ns, payload.end_ns, None, None)
+            self._take(stream, entry.key, _Part(values, span), {"beside": True, "letters": entry.kind, "facts": {}})
 
     def _take(self, name: str, key: str, part: _Part, described: dict[str, Any]) -> None:
         form = ("text",) if isinstance(part.values, list) else (part.values.dtype.str, part.values.shape[1:])
@@ -246,8 +241,7 @@ class Sensors:
             return
         stream.rows += len(part.values)
         stream.several |= bool(described.get("several"))
-        stream.every_stmp &= part.stmp_us is not None
-        stream.every_time &= part.payload.start_ns is not None
+        part.span = stream.times.checked(part.span)
         stream.parts.append(part)
 
     # --- out
@@ -268,9 +262,9 @@ class Sensors:
             ready = stream.parts if last else stream.parts[:-1]
             if not ready:
                 continue
-            following = stream.parts[1:]
+            following = stream.parts[len(ready) :]
             stream.parts = [] if last else stream.parts[-1:]
-            clocks = self._clocks(stream, ready, following)
+            clocks = stream.times.clocks([part.span for part in ready], [part.span for part in following])
             values = [part.values for part in ready]
             if isinstance(values[0], list):
                 rows = [row.encode() for part in values if isinstance(part, list) for row in part]
@@ -279,33 +273,14 @@ class Sensors:
                 table = np.concatenate([part for part in values if not isinstance(part, list)])
                 yield Rows(stream.name, table[:, 0] if table.shape[1] == 1 else table, clocks)
 
-    def _clocks(self, stream: _Stream, ready: list[_Part], following: list[_Part]) -> dict[str, Array]:
-        clocks: dict[str, Array] = {}
-        if stream.every_time:
-            clocks["payload"] = np.concatenate([_spread(part, int(part.payload.start_ns or 0), int(part.payload.end_ns or 0)) for part in ready])
-        if stream.every_stmp:
-            found = []
-            for number, part in enumerate(ready):
-                start = int(part.stmp_us or 0) * 1000
-                if number < len(following):
-                    stream.last_step_ns = (int(following[number].stmp_us or 0) * 1000 - start) / part.of
-                elif stream.last_step_ns is None and part.payload.start_ns is not None and part.payload.end_ns is not None:
-                    stream.last_step_ns = (part.payload.end_ns - part.payload.start_ns) / part.of
-                if stream.last_step_ns is None:
-                    stream.every_stmp = False  # one payload alone: nothing says how far its samples are apart
-                    return clocks
-                found.append(start + np.floor(part.at * stream.last_step_ns).astype(np.int64))
-            clocks["stmp"] = np.concatenate(found)
-        return clocks
-
     def names(self) -> list[str]:
         """Return the streams that had rows."""
         return [stream.name for stream in self._streams.values() if stream.rows]
 
     def clock_of(self, name: str) -> str | None:
         """Return the clock that a stream goes by, None where nothing says when its rows were."""
-        stream = self._streams[name]
-        return "payload" if stream.every_time else "stmp" if stream.every_stmp else None
+        times = self._streams[name].times
+        return "payload" if times.timed else "stmp" if times.stamped else None
 
     def columns(self) -> dict[str, Column]:
         """Return the column of each stream that had rows."""
@@ -333,7 +308,7 @@ class Sensors:
         units = _units(facts)
         if len(units) > 1:
             extra["units"] = units
-        times = {clock: said for clock, said, there in (("payload", _SPREAD, stream.every_time), ("stmp", _STMP, stream.every_stmp)) if there}
+        times = {clock: said for clock, said, there in (("payload", _SPREAD, stream.times.timed), ("stmp", _STMP, stream.times.stamped)) if there}
         if times and not stream.facts.get("beside"):
             extra["times"] = times
         doc = str(extra.get("title", ""))
@@ -372,6 +347,9 @@ class Sensors:
         for name, why in sorted(self._unread.items()):
             found.append(Problem("telemetry_not_laid_out", f"{self._where}: {name}: {why}; its bytes are kept in {PAYLOADS}", name, "info"))
         for stream in self._streams.values():
+            if stream.times.bridged:
+                message = f"{self._where}: {stream.name}: {stream.times.bridged} payloads have no stamp (STMP) that rises; their samples are counted on from the one before"
+                found.append(Problem("stamps_missing", message, stream.name, "warning"))
             if stream.left_out:
                 message = f"{self._where}: {stream.name}: {stream.left_out} of {stream.rows + stream.left_out} rows have another form than the first; they stand in {PAYLOADS} only"
                 found.append(Problem("layout_changes", message, stream.name, "info"))
@@ -382,8 +360,10 @@ def _slug(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_") or "key"
 
 
-def _spread(part: _Part, start_ns: int, end_ns: int) -> Array:
-    return np.asarray(start_ns + part.at.astype(np.int64) * (end_ns - start_ns) // max(part.of, 1), dtype=np.int64)
+def _whole(facts: dict[str, Entry], key: str) -> int | None:
+    """Return the whole number that describes a stream, None where there is none."""
+    values = klv.numbers(facts[key]) if key in facts else None
+    return int(values.reshape(-1)[0]) if values is not None and values.size and values.dtype.kind in "iu" else None
 
 
 def _units(facts: dict[str, Entry]) -> list[str]:

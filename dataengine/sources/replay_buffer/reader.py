@@ -136,7 +136,6 @@ class _Buffer:
     def _arrays(self) -> dict[str, ZarrArray]:
         """Return the arrays with a row for each step by name; what cannot be read, or has no row for each step, is named."""
         arrays: dict[str, ZarrArray] = {}
-        last = max(self.ends)
         for name in self._names("data/"):
             try:
                 array = ZarrArray(self._members, f"data/{name}", self._where)
@@ -144,8 +143,9 @@ class _Buffer:
                 self.notes.append(Problem("array_not_read", str(error), error.where, "warning", error.expected, error.found, error.advice))
                 continue
             arrays[name] = array
-        rows = {array.rows for array in arrays.values()}
-        fitting = {name: array for name, array in arrays.items() if array.rows >= last or len(rows) == 1}
+        longest = max((array.rows for array in arrays.values()), default=0)
+        last = max((end for end in self.ends if end <= longest), default=0)
+        fitting = {name: array for name, array in arrays.items() if array.rows >= last}
         for name in sorted(arrays.keys() - fitting.keys()):
             found = f"{arrays[name].rows} rows where the episodes have {last}"
             message = f"{arrays[name].where}: not read, as it has no row for each step: {found}"
@@ -162,6 +162,13 @@ class _Buffer:
             message = f"{self._where}: {most - last} rows stand behind the end of the last episode ({last}) and belong to none: they are not read"
             self.notes.append(Problem("rows_without_episode", message, self._where, "warning", f"{last} rows", f"{most}", "correct meta/episode_ends"))
         return fitting
+
+    def require_span(self, number: int, start: int, end: int, landed: int) -> None:
+        """Raise BadRecording for an episode whose rows cannot be: behind the arrays, none, or those of an episode before (`landed`)."""
+        rows = min(array.rows for array in self.arrays.values())
+        if not landed <= start < end <= rows:
+            expected, found = f"rows that begin at {landed} or behind it and end at {rows} at most", f"rows {start} to {end}"
+            raise BadRecording(f"{self._where}/meta/episode_ends[{number}]", expected, found, "correct meta/episode_ends", check="episode_ends")
 
     def meta_of(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return what stands in `meta` beside the ends: by name, lists with an entry for each episode, and other small arrays."""
@@ -267,19 +274,18 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
         columns = {name: column_of(array, name) for name, array in buffer.arrays.items()}
         each, whole = buffer.meta_of()
         yield from _noticed(buffer)
-        start = 0
+        landed = start = 0
         for number, end in enumerate(buffer.ends):
             try:
-                if end <= start:
-                    expected, found = f"an end behind {start}, where the episode begins", f"{end}"
-                    raise BadRecording(f"{where}/meta/episode_ends[{number}]", expected, found, "correct meta/episode_ends", check="episode_ends")
+                buffer.require_span(number, start, end, landed)
                 extra = {name: values[number] for name, values in each.items()}
                 yield from _episode(buffer, columns, item, options, number, (start, end), {**whole, **extra})
+                landed = end
             except BadRecording as error:
                 problem = Problem(error.check, str(error), error.where, "error", error.expected, error.found, error.advice)
                 yield Rejected(str(number), problem)
             yield from _noticed(buffer)
-            start = max(start, end)
+            start = end
         for name, array in buffer.arrays.items():
             if array.absent_chunks:
                 fill = array.layout.fill

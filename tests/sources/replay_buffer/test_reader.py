@@ -250,9 +250,11 @@ def test_several_jpeg_xl_frames_in_one_chunk_are_decoded_exactly(tmp_path: Path)
     ("ends", "landed", "rejected", "noticed"),
     [
         ((3, 3, 10), ["0", "2"], [("1", "episode_ends")], []),
-        ((3, 2, 10), ["0", "2"], [("1", "episode_ends")], []),
+        ((3, 2, 10), ["0"], [("1", "episode_ends"), ("2", "episode_ends")], []),  # where the third begins nobody knows
         ((3, 8), ["0", "1"], [], ["rows_without_episode"]),
-        ((-1, 10), ["1"], [("0", "episode_ends")], []),
+        ((-1, 10), [], [("0", "episode_ends"), ("1", "episode_ends")], []),
+        ((3, 99, 10), ["0"], [("1", "episode_ends"), ("2", "episode_ends")], []),
+        ((2**62, 2**63 - 1), [], [("0", "episode_ends"), ("1", "episode_ends")], ["rows_without_episode"]),
     ],
 )
 def test_ends_that_lie_cost_what_they_lie_about(tmp_path: Path, ends: tuple[int, ...], landed: list[str], rejected: list[Any], noticed: list[str]) -> None:
