@@ -182,9 +182,9 @@ class Tables:
                     if (group.rows or 0) < 0 or not 0 <= size <= MAX_GROUP_BYTES:
                         raise BadRecording(group.where, f"0 to {MAX_GROUP_BYTES} bytes", f"{size} bytes, {group.rows} rows", check="too_large")
                 self._measure(facts, set(opened.schema_arrow.names))
-                return opened.schema_arrow, groups
+                return _named(opened.schema_arrow), groups
             with self._arrow(path, head) as reader:
-                return reader.schema, [Group(path, 0, None)]
+                return _named(reader.schema), [Group(path, 0, None)]
 
     def _measure(self, facts: Any, names: set[str]) -> None:
         """Note how many bytes a row of each top-level column takes, unpacked; their names may hold dots, as the paths of their parts do."""
@@ -242,6 +242,16 @@ class Tables:
                     chosen.validate(full=True)  # offsets inside may point anywhere
                     for start in range(0, chosen.num_rows, rows):
                         yield chosen.slice(start, rows)
+
+
+def _named(schema: Any) -> Any:
+    """Return a schema without its metadata, whose names have all been looked at: one that is no text raises here."""
+    waiting = list(schema)
+    while waiting:
+        field = waiting.pop()
+        str(field.name)
+        waiting += [field.type.field(place) for place in range(field.type.num_fields)]
+    return schema.remove_metadata()
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,12 @@ def _groups(path: Path) -> list[dict[str, list[Any]]]:
     """Return what pyarrow reads of each row group and of all together: each column as arrays, whole and cut by episode."""
     import pyarrow as pa
 
+    whole: list[dict[str, Any]] = []
     try:
-        whole = list(_arrow_parts(path) if path.suffix == ".arrow" else _parquet_parts(path))
+        for part in _arrow_parts(path) if path.suffix == ".arrow" else _parquet_parts(path):
+            whole.append(part)
     except (pa.ArrowException, OSError, ValueError, IndexError):
-        return []
+        pass  # what came before stands
     found = []
     for group in [*whole, _joined(whole)]:
         episodes = group.get("episode_index")
@@ -86,19 +88,27 @@ def _parquet_parts(path: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path, memory_map=False) as opened:
         names = opened.schema_arrow.names
         for number in range(opened.num_row_groups):
-            try:
-                table = opened.read_row_group(number, use_threads=False)
-            except (pa.ArrowException, OSError, ValueError, IndexError):
-                continue
-            yield {name: _array(table[name].combine_chunks()) for name in names}
+            found: dict[str, Any] = {}
+            for name in names:
+                try:  # a column at a time: a damaged one costs the others nothing
+                    found[name] = _array(opened.read_row_group(number, columns=[name], use_threads=False)[name].combine_chunks())
+                except (pa.ArrowException, OSError, ValueError, IndexError):
+                    continue
+            yield found
 
 
 def _arrow_parts(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
 
     for batch in pa.ipc.open_stream(path.read_bytes()):
-        batch.validate(full=True)
-        yield {name: _array(batch.column(place)) for place, name in enumerate(batch.schema.names)}
+        found: dict[str, Any] = {}
+        for place, name in enumerate(batch.schema.names):
+            try:
+                batch.column(place).validate(full=True)
+                found[name] = _array(batch.column(place))
+            except (pa.ArrowException, ValueError):
+                continue
+        yield found
 
 
 def _array(array: Any) -> Any:
