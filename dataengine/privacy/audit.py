@@ -12,12 +12,13 @@ from dataengine.core.problem import Problem
 
 @dataclass
 class CameraAudit:
-    """One camera: how many frames were there, searched, and blurred in, and how many finds and boxes there were."""
+    """One camera: how many frames were there, searched, and blurred in, how many finds were sure and how many not, and how many boxes were blurred."""
 
     frames: int = 0
     searched: int = 0
     with_faces: int = 0
     faces: int = 0
+    unsure: int = 0
     blurred: int = 0
     boxes: int = 0
 
@@ -28,6 +29,7 @@ class CameraAudit:
             "frames_searched": self.searched,
             "frames_with_faces": self.with_faces,
             "faces": self.faces,
+            "unsure_finds": self.unsure,
             "frames_blurred": self.blurred,
             "boxes_blurred": self.boxes,
         }

@@ -94,8 +94,10 @@ class Camera:
         if pixels is not None and audit.frames % self._config.every == 0:
             finds = boxes_in(self._detector, searchable(pixels), self._config.longest_px, self._turns)
             audit.searched += 1
-            audit.with_faces += bool(finds)
-            audit.faces += len(finds)
+            sure = sum(box.score >= self._config.sure for box in finds)
+            audit.with_faces += bool(sure)
+            audit.faces += sure
+            audit.unsure += len(finds) - sure
         audit.frames += 1
         # A picture that a caller's buffer holds may change before its turn comes: keep our own.
         self._waiting.append((None if pixels is None else np.array(pixels), encoding, stamps))

@@ -57,7 +57,7 @@ def schema_facts(schema: Mapping[str, Any] | None) -> SchemaFacts | None:
     if encoding == "ros2idl" and isinstance(text, str):
         return _idl(text)
     if encoding == "protobuf" and isinstance(schema.get("base64"), str):
-        return _protobuf(base64.b64decode(str(schema["base64"])))
+        return _protobuf(base64.b64decode(str(schema["base64"])), str(schema.get("name", "")))
     return None
 
 
@@ -88,7 +88,8 @@ def _idl(text: str) -> SchemaFacts:
     return SchemaFacts(frozenset(match["name"] for match in found), blobs or typedefs, "string" in bare)
 
 
-def _protobuf(data: bytes) -> SchemaFacts | None:
+def _protobuf(data: bytes, root: str) -> SchemaFacts | None:
+    """Return what a message says with all it is made of; of a file's other messages nothing, unless the message is not found."""
     try:
         from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
         from google.protobuf.message import DecodeError
@@ -100,12 +101,22 @@ def _protobuf(data: bytes) -> SchemaFacts | None:
         return None
     names: set[str] = set()
     blobs = texts = False
-    todo = [message for file in files.file for message in file.message_type]
+    known: dict[str, Any] = {}
+    todo = [(f".{file.package}" if file.package else "", message) for file in files.file for message in file.message_type]
     while todo:
-        message = todo.pop()
-        todo += message.nested_type
-        for field in message.field:
+        prefix, message = todo.pop()
+        known[f"{prefix}.{message.name}"] = message
+        todo += [(f"{prefix}.{message.name}", nested) for nested in message.nested_type]
+    wanted = [f".{root}"] if f".{root}" in known else list(known)
+    seen: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in seen or name not in known:
+            continue
+        seen.add(name)
+        for field in known[name].field:
             names.add(field.name)
+            wanted.append(field.type_name)
             blobs = blobs or field.type == FieldDescriptorProto.TYPE_BYTES
             texts = texts or field.type == FieldDescriptorProto.TYPE_STRING
     return SchemaFacts(frozenset(names), blobs, texts)
