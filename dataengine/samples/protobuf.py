@@ -8,7 +8,18 @@ from typing import Any
 
 from dataengine.samples.ros import MESSAGES
 
-_SCALARS = {"bool": 8, "uint8": 13, "uint16": 13, "uint32": 13, "int8": 5, "int32": 5, "float32": 2, "float64": 1, "string": 9}  # FieldDescriptorProto.Type
+_SCALARS = {
+    "int8": 5,
+    "bool": 8,
+    "uint8": 13,
+    "uint16": 13,
+    "uint32": 13,
+    "int8": 5,
+    "int32": 5,
+    "float32": 2,
+    "float64": 1,
+    "string": 9,
+}  # FieldDescriptorProto.Type
 
 
 @lru_cache(maxsize=1)

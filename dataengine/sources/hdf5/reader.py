@@ -18,7 +18,7 @@ from dataengine.sources.hdf5 import aloha, robomimic
 from dataengine.sources.hdf5.tree import SIGNATURE, SIGNATURE_OFFSETS, Tree, names, open_tree
 
 NAME = "hdf5"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "the HDF5 signature at byte 0, 512, 1024 or 2048, or the extension .h5 or .hdf5; the family by the groups inside"
 KEEPS = "every dataset with a row for each step (dtype kept; JPEG and PNG rows as the same bytes), attributes and small datasets as metadata"
 
