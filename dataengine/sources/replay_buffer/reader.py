@@ -12,7 +12,9 @@ description or `--rate`, else there is none.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import islice, takewhile
 from posixpath import basename, dirname
 from typing import Any
 
@@ -73,13 +75,15 @@ def _dataset(listing: Listing, path: str) -> str:
 def find(listing: Listing) -> Found:
     """Claim the folders and zip files that hold a replay buffer, one item each."""
     items, claimed = [], set[str]()
-    for root in roots(listing.files):
-        files = tuple(file for path, file in listing.files.items() if path.startswith(root))
-        if f"{root}data/.zgroup" not in listing.files and not any(file.path.startswith(f"{root}data/") for file in files):
+    paths = list(listing.files)
+    for root in roots(paths):
+        first = bisect_left(paths, root)
+        inside = list(takewhile(lambda path, root=root: path.startswith(root), islice(paths, first, None)))  # type: ignore[misc]
+        if not any(path.startswith(f"{root}data/") for path in inside) or not claimed.isdisjoint(inside):
             continue
         path = root.rstrip("/")
-        items.append(Item(NAME, listing.root, path, _dataset(listing, path), files, extra={"zip": False}))
-        claimed.update(file.path for file in files)
+        items.append(Item(NAME, listing.root, path, _dataset(listing, path), tuple(listing.files[name] for name in inside), extra={"zip": False}))
+        claimed.update(inside)
     for path, file in listing.files.items():
         known = path not in claimed and listing.head(path, 4) == LOCAL_MAGIC and _starts_as_zarr(listing.head(path, 512))
         if path not in claimed and (known or path.lower().endswith(".zarr.zip")):

@@ -395,3 +395,13 @@ def test_a_buffer_called_like_any_other_is_named_by_its_folder(tmp_path: Path) -
     assert found_items(tmp_path)[0].dataset == "espresso"
     assert found_items(folder)[0].dataset == "espresso"
     assert found_items(folder / "replay_buffer.zarr")[0].dataset == "espresso"
+
+
+def test_several_buffers_in_one_folder_are_items_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "a_b", "b"):
+        write_buffer(tmp_path / f"{name}.zarr", {"action": numbers(10)}, np.array([10]), UmiOptions(zipped=False))
+    (tmp_path / "a.zarr.txt").write_text("beside")
+    items = found_items(tmp_path)
+    assert [(item.path, item.dataset) for item in items] == [("a.zarr", "a"), ("a_b.zarr", "a_b"), ("b.zarr", "b")]
+    assert all(file.path.startswith(f"{item.path}/") for item in items for file in item.files)
+    assert reader.find(list_source(str(tmp_path))).claimed == {file.path for item in items for file in item.files}
