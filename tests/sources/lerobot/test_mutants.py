@@ -112,11 +112,14 @@ def _arrow_parts(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _array(array: Any) -> Any:
+    """Return an Arrow array as numpy has it; lists of one length as rows, whether their type says the length or not."""
     try:
-        width = array.type.list_size if hasattr(array.type, "list_size") else None
-        values = (array.flatten() if width is not None else array).to_numpy(zero_copy_only=False)
-        return values if width is None else values.reshape(-1, width)
-    except (ValueError, NotImplementedError):
+        if hasattr(array.type, "value_type"):
+            lengths = {-1 if row is None else len(row) for row in array.to_pylist()}
+            # Through the flat values: a NaN keeps its bits there.
+            return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), *lengths) if len(lengths) == 1 else None
+        return array.to_numpy(zero_copy_only=False)
+    except (ValueError, NotImplementedError, TypeError):
         return None
 
 
