@@ -215,7 +215,7 @@ def _uncut(sides: Sequence[SideStream], cuts: Sequence[Cut], where: str) -> Iter
     untimed = [side.column.name for side in sides if side.clock is None]
     if untimed and len(cuts) > 1:
         message = f"{where}: {', '.join(untimed[:8])} cannot be cut with the video, as their times are not known: they go whole with the first episode"
-        yield Problem("uncut_stream", message[:500], where, advice="say in the configuration which unit the times have")
+        yield Problem("uncut_stream", message[:500], where, "info")  # why their times are not known is a problem of its own
     for side in sides:
         if side.clock is None:
             continue

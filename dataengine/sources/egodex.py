@@ -69,9 +69,12 @@ def _dataset(listing: Listing, path: str) -> tuple[str, str, str]:
 def find(listing: Listing) -> Found:
     """Claim the pairs of a listing: a folder is looked at through a few of its files, and each file once more when it is read."""
     folders: dict[str, list[str]] = {}
+    films: dict[str, list[str]] = {}
     for path in listing.files:
         if path.lower().endswith(EXTENSIONS):
             folders.setdefault(dirname(path), []).append(path)
+        elif path.lower().endswith(".mp4"):
+            films.setdefault(dirname(path), []).append(path)
     items: list[Item] = []
     problems: list[Problem] = []
     claimed: set[str] = set()
@@ -91,7 +94,7 @@ def find(listing: Listing) -> Found:
             items.append(
                 Item(NAME, listing.root, path, dataset, tuple(listing.files[name] for name in used), splits, 1, {"video": film, "part": part, "task": task})
             )
-        lone = [path for path in listing.files if dirname(path) == folder and path.lower().endswith(".mp4") and path not in paired] if folder else []
+        lone = [path for path in films.get(folder, ()) if path not in paired] if folder else []
         if lone:
             message = f"{folder}: {len(lone)} videos have no poses beside them, the first is {lone[0]}; they land as videos"
             problems.append(Problem("missing_poses", message, folder, advice="copy the .hdf5 of the same name as well"))

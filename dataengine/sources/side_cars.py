@@ -19,6 +19,9 @@ from dataengine.sources.timed_table import is_timed, read_timed
 EXTENSIONS = (".csv", ".jsonl")
 HEAD_BYTES = 2048
 LISTS = ("narrations", "annotations", "segments", "captions", "events", "poses", "imu", "samples", "frames", "records", "data")
+MAX_SUBTITLE_BYTES = 4 << 20
+MAX_CUE_LETTERS = 200  # of the line with a cue's times
+_CUE = re.compile(r"\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})\s+-->\s+(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})")
 _WORD = re.compile(r"[._-]([a-z][a-z0-9]{0,19})", re.IGNORECASE)
 
 
@@ -135,3 +138,38 @@ def _tables(files: Opener, path: str) -> list[tuple[str, Table, Mapping[str, Any
     rest = {key: value for key, value in content.items() if key not in names} if isinstance(content, dict) else {}
     single = len(lists) == 1
     return [("" if single else name, table_of(records, path), rest) for name, records in lists]
+
+
+def subtitles(text: str) -> list[Segment]:
+    """Return the cues of a file of subtitles (SubRip or WebVTT) as annotations: times as hours, minutes, seconds and their thousandths, lines joined by spaces."""
+    found: list[Segment] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        times = _CUE.match(line) if len(line) <= MAX_CUE_LETTERS else None
+        if times is None:
+            continue
+        said: list[str] = []
+        for spoken in lines:
+            if not spoken.strip():
+                break
+            said += re.sub(r"<[^<>]{0,100}>", "", spoken).split()
+        start, end = _cue_ns(times.groups()[:4]), _cue_ns(times.groups()[4:])
+        if said and end > start:
+            found.append(Segment(start, end, " ".join(said), stream="language.subtitle"))
+    return found
+
+
+def _cue_ns(parts: tuple[str | None, ...]) -> int:
+    hours, minutes, seconds, rest = (part or "0" for part in parts)
+    return ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1_000_000_000 + int(rest.ljust(3, "0")) * 1_000_000
+
+
+def read_subtitles(files: Opener, paths: Iterable[str]) -> list[Segment]:
+    """Return the cues of a video's files of subtitles; one that cannot be read is left to whoever keeps it as it is, and says so."""
+    found: list[Segment] = []
+    for path in paths:
+        try:
+            found += subtitles(files.read_bytes(path, MAX_SUBTITLE_BYTES).decode("utf-8-sig"))
+        except (BadRecording, ValueError):
+            continue
+    return found

@@ -18,7 +18,7 @@ from dataengine.sources.cut_video import VideoTrack, distinct_names, episodes_of
 from dataengine.sources.cuts import episode_rule
 from dataengine.sources.gopro.telemetry import Telemetry, may_have_telemetry
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, repeated_times
-from dataengine.sources.side_cars import read_side_cars, tables_beside, time_unit
+from dataengine.sources.side_cars import read_side_cars, read_subtitles, tables_beside, time_unit
 from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
@@ -248,6 +248,7 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     jsons = [name for name in beside if name.lower().endswith(".json")]
     cars = read_side_cars(files, item.path, item.extra.get("tables", ()), jsons, span_ns, time_unit(options))
     texts, kept, faults = _read_beside(files, [name for name in beside if name not in cars.read])
+    cues = read_subtitles(files, [name for name in beside if name.lower().endswith(SUBTITLE_EXTENSIONS)])
     kept = {**kept, **cars.metadata}
     texts += [text for rest in cars.metadata.values() for text in _texts_of(rest)]
     problems += cars.problems
@@ -260,7 +261,7 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
         sides = distinct_names([*telemetry.sides(), *sides])
         whole = replace(whole, metadata={**whole.metadata, **telemetry.metadata}, problems=(*whole.problems, *telemetry.problems))
     tracks = [VideoTrack(names[track], item.path, index) for track, index in indexes.items()]
-    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config), sides, cars.segments)
+    yield from episodes_of_video(tracks, names[main.index], whole, files, episode_rule(options.config), sides, [*cars.segments, *cues])
 
 
 def _info(

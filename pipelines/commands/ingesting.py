@@ -122,7 +122,7 @@ def _say_problems(problems: list[dict[str, Any]]) -> None:
     """Print one line for each kind of problem, with an example."""
     kinds = Counter((problem["check"], problem["severity"]) for problem in problems)
     for (check, severity), times in sorted(kinds.items(), key=lambda kind: (kind[0][1] == "info", -kind[1]))[:SHOWN_PROBLEMS]:
-        example = next(problem["message"] for problem in problems if problem["check"] == check)
+        example = next(problem["message"] for problem in problems if (problem["check"], problem["severity"]) == (check, severity))
         print(f"{severity} ({check}, {count(times, 'time')}): {example}")
     if len(kinds) > SHOWN_PROBLEMS:
         print(f"and {len(kinds) - SHOWN_PROBLEMS} more kinds; --json lists all")

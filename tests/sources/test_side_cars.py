@@ -216,3 +216,22 @@ def test_times_of_whole_seconds_fit(tmp_path: Path) -> None:
     _, episode = ingest(tmp_path)
     assert checks(episode) == ["unreadable_times"]
     assert episode.streams["language.narration"].clocks["start"].tolist() == [0 * S]
+
+
+def test_subtitles_are_timed_texts_and_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text(
+        "1\n00:00:00,140 --> 00:00:00,5\n<i>open</i>\nthe door\n\n2\n00:00:00,600 --> 01:00:00,000 X1:5\nclose\n\n3\n00:00:01,000 --> 00:00:00,900\nback\n"
+    )
+    (tmp_path / "a.vtt").write_text("WEBVTT\n\n00:00.250 --> 00:00.300\nknock\n")
+    _, episode = ingest(tmp_path)
+    texts = episode.streams["language.subtitle"]
+    assert list(texts.values.data) == [b"open the door", b"knock", b"close"]  # type: ignore[union-attr]
+    assert texts.clocks["start"].tolist() == [140 * MS, 250 * MS, 600 * MS]
+    assert texts.clocks["end"].tolist() == [500 * MS, 300 * MS, 3600 * S]
+    assert episode.info.metadata["side_cars"]["a.vtt"].startswith("WEBVTT")
+
+
+def test_a_million_letters_of_subtitles_take_no_time(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text("00:00:00,140 --> " * 20_000 + "x" * 100_000 + "\n" + "<" * 100_000)
+    _, episode = ingest(tmp_path)
+    assert "language.subtitle" not in episode.streams

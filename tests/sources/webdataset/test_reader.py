@@ -5,7 +5,7 @@ import shutil
 import tarfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from dataengine.core.column import Camera
 from dataengine.core.episode import Episode, Noticed, Rejected, episodes_of
 from dataengine.core.errors import BadRecording
-from dataengine.core.protocols import Found, ReadOptions
+from dataengine.core.protocols import Found, Opener, ReadOptions
 from dataengine.core.slices import open_slice
 from dataengine.core.stream import MediaFrames
 from dataengine.samples.arm import ArmConfig, ArmRecording, record
@@ -258,6 +258,35 @@ def test_clips_are_cut_inside_the_archive(tmp_path: Path) -> None:
     _, episodes, rejected, _ = ingest(tmp_path, config={"episodes": {"by": "length", "seconds": 0.5}})
     assert {key: len(episode.streams[MAIN]) for key, episode in episodes.items()} == {"a/0": 15, "a/1": 5}
     assert list(rejected) == ["b"]
+
+
+class Remote:
+    """The files of a folder as if they were remote: no local paths."""
+
+    def __init__(self, files: Opener) -> None:
+        self._files = files
+
+    def open(self, path: str) -> BinaryIO:
+        return self._files.open(path)
+
+    def local(self, path: str) -> str | None:
+        return None
+
+    def read_bytes(self, path: str, limit: int = 64 << 20) -> bytes:
+        return self._files.read_bytes(path, limit)
+
+
+def test_remote_archives_read_and_cut_the_same(tmp_path: Path) -> None:
+    dark = np.full((20, 64, 96, 3), 30, np.uint8)
+    film = write_film(tmp_path / "film.mp4", np.concatenate([numbered(25), dark])).read_bytes()
+    (tmp_path / "film.mp4").unlink()
+    pack(tmp_path / "a.tar", [("a.mp4", film)])
+    listing = list_source(str(tmp_path))
+    (item,) = reader.find(listing).items
+    options = ReadOptions(config={"episodes": {"by": "scene"}})
+    for files in (listing.opener, Remote(listing.opener)):
+        values = [event.streams[MAIN].values for event in episodes_of(reader.read(item, files, options)) if isinstance(event, Episode)]
+        assert [(value.first, value.count) for value in values if isinstance(value, MediaFrames)] == [(0, 25), (25, 20)]
 
 
 def _mutants(folder: Path, recordings: list[ArmRecording], count: int) -> None:
