@@ -9,7 +9,6 @@ from typing import Any
 from dataengine.samples.ros import MESSAGES
 
 _SCALARS = {
-    "int8": 5,
     "bool": 8,
     "uint8": 13,
     "uint16": 13,

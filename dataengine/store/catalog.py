@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -97,6 +98,13 @@ class KnownIds:
         return at < len(self._ids) and bool(self._ids[at] == key)
 
 
+class _LocalTable(DeltaTable):
+    """A table in a folder: its file names as the file system has them. The library gives them percent-encoded, so that a folder "a b" would not be found."""
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        return [unquote(uri) for uri in super().file_uris(*args, **kwargs)]
+
+
 class Catalog:
     """The Delta table of a store."""
 
@@ -120,7 +128,8 @@ class Catalog:
     def table(self, version: int | None = None) -> DeltaTable:
         """Open the table at a commit, by default the newest."""
         try:
-            return DeltaTable(self.uri, version=version, storage_options=storage_options(self.objects))
+            kind = DeltaTable if self.objects.local("") is None else _LocalTable
+            return kind(self.uri, version=version, storage_options=storage_options(self.objects))
         except TableNotFoundError:
             raise NotAStore(f"{self.objects.url}: holds no catalog; expected a store that `dataengine ingest` made") from None
         except DeltaError as error:
