@@ -359,3 +359,26 @@ def test_rows_by_shards_of_the_hub_are_one_table(tmp_path: Path) -> None:
     assert {key: np.asarray(episode.streams["index"].values).tolist() for key, episode in reading.episodes.items()} == {"0": [0, 1, 2, 3], "1": [4, 5, 6, 7]}
     assert reading.checks() == ["missing_feature", "missing_shard"]
     assert reading.episodes["1"].info.splits == ("train",)
+
+
+@pytest.mark.parametrize(("path", "check"), [("videos/none.mp4", "missing_video"), ("../out.mp4", "path_escapes"), ("/etc/passwd", "path_escapes")])
+def test_v1_in_an_arrow_file_whose_videos_are_not_there(tmp_path: Path, path: str, check: str) -> None:
+    seconds = (np.arange(6) / 10).astype(np.float32)
+    frame = pa.struct([("path", pa.string()), ("timestamp", pa.float32())])
+    table = pa.table(
+        {
+            "observation.images.top": pa.array([{"path": path, "timestamp": second} for second in seconds], frame),
+            "action": pa.array([[float(row), 0.5] for row in range(6)], pa.list_(pa.float32(), 2)),
+            "episode_index": [0, 0, 0, 0, 1, 1],
+            "frame_index": [0, 1, 2, 3, 0, 1],
+            "timestamp": pa.array(np.concatenate([seconds[:4], seconds[:2]])),
+        }
+    )
+    (tmp_path / "train").mkdir()
+    with pa.ipc.new_file(tmp_path / "train" / "data-00000-of-00001.arrow", table.schema) as writer:
+        for start in (0, 3):
+            writer.write_table(table.slice(start, 3))
+    reading = Reading(tmp_path)
+    assert {key: np.asarray(episode.streams["action"].values)[:, 0].tolist() for key, episode in reading.episodes.items()} == {"0": [0, 1, 2, 3], "1": [4, 5]}
+    assert [reading.checks(key) for key in "01"] == [[check], [check]]
+    assert reading.episodes["0"].info.splits == ("train",)
