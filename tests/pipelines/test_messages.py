@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataengine.samples.breakage import break_file
+from dataengine.sources.registry import READERS
 from tests.support.jobs import dataengine, require_whole
 
 
@@ -26,7 +27,7 @@ def test_nothing_recognised_is_a_wrong_call_and_makes_no_store(tmp_path: Path) -
     store = tmp_path / "store"
     call = dataengine("ingest", tmp_path / "in", "--store", store, "--local")
     assert call.code == 2
-    said(call.err, "recordings of a known format (rlds, hdf5, mcap, video)", "2 other files", "dataengine sources")
+    said(call.err, f"recordings of a known format ({', '.join(READERS)})", "2 other files", "dataengine sources")
     assert not store.exists()
     assert call.out == ""
 
