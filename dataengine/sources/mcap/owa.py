@@ -303,7 +303,17 @@ class _Desktop:
     def _action(self, name: str, values: Array, clocks: Mapping[str, Array], dims: tuple[str, ...] | None, unit: str | None, doc: str) -> Rows:
         space = replace(_ABSOLUTE, absolute=False) if name.endswith("scroll") else _ABSOLUTE
         column = Column(
-            name, "numeric", values.dtype.name, values.shape[1:], dims, unit, meaning="action", action_space=space, action_source="commanded", doc=doc
+            name,
+            "numeric",
+            values.dtype.name,
+            values.shape[1:],
+            dims,
+            unit,
+            meaning="action",
+            action_space=space,
+            action_source="commanded",
+            doc=doc,
+            extra={"events": True},
         )
         self.columns[name] = replace(column, align="previous") if not name.endswith("scroll") else column
         self.clocks[name] = "log"
