@@ -16,6 +16,7 @@ from dataengine.schema.descriptions import DATASET_NOTICES
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.commit import Committer
+from dataengine.store.features import dataset_privacy
 from dataengine.store.jobs import Heartbeat, new_job_id
 from dataengine.store.outcome import Outcome, reject_row, source_row
 from dataengine.store.refs import parse_address
@@ -105,7 +106,22 @@ def plan_job(job: IngestJob, catalog: Catalog | None) -> Plan:
     items, ignored, problems = find_items(job.sources, job.storage_options, job.formats, job.config)
     plan = make_plan(items, catalog, job.config, job.dataset, job.retry, job.limit)
     plan.ignored, plan.problems = ignored, [*problems, *plan.problems]
+    if catalog is not None and not job.config.privacy.weaken:
+        _require_privacy(job, catalog, plan)
     return plan
+
+
+def _require_privacy(job: IngestJob, catalog: Catalog, plan: Plan) -> None:
+    """Refuse a job that would bring originals into a dataset, or in place of episodes, that were protected: a flag is easily forgotten the second time."""
+    datasets = {planned.reading.dataset for planned in plan.items}
+    flags = {"blur_faces": "--blur-faces", "scrub": "--scrub"}
+    for dataset, done in sorted(dataset_privacy(catalog, datasets).items()) if datasets else ():
+        missing = [flag for name, flag in flags.items() if name in done and not getattr(job.config.privacy, name)]
+        if missing:
+            raise UsageError(
+                f"dataset {dataset!r}: its recordings were landed with {' and '.join(missing)}, which this job leaves out; add {' '.join(missing)}, or allow it "
+                f"with `privacy: {{weaken: true}}` in the config"
+            )
 
 
 def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Report:

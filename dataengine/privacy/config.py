@@ -90,10 +90,14 @@ class RulesConfig(Config):
 
 
 class PrivacyConfig(Config):
-    """Privacy of an ingest job; off by default."""
+    """Privacy of an ingest job; off by default.
+
+    `weaken` allows a job to bring recordings as they are into a dataset whose others were protected; without it such a job is refused.
+    """
 
     blur_faces: bool = False
     scrub: bool = False
+    weaken: bool = False
     faces: FacesConfig = Field(default_factory=FacesConfig)
     rules: RulesConfig = Field(default_factory=RulesConfig)
 

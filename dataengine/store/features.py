@@ -41,6 +41,15 @@ def feature_digests(catalog: Catalog, table: DeltaTable, datasets: Iterable[str]
     return found
 
 
+def dataset_privacy(catalog: Catalog, datasets: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return for each dataset what its episodes were freed of when they landed ("blur_faces", "scrub"), as its feature documents say."""
+    found = {}
+    for dataset, digests in feature_digests(catalog, catalog.table(), datasets).items():
+        records = [read_json(catalog.objects, layout.features_key(dataset, digest)).get("privacy") or {} for digest in sorted(digests)]
+        found[dataset] = frozenset(name for record in records for name, done in record.items() if done)
+    return found
+
+
 def column_conflict(known: Column, new: Column) -> str | None:
     """Return how a column differs from the one its dataset has, None where both may stand in one dataset."""
     if known.kind != new.kind:

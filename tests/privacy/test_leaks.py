@@ -19,6 +19,7 @@ from pipelines.commands.ingesting import retry
 from pipelines.config import IngestConfig
 from pipelines.ingest import IngestJob, Report, run
 from pipelines.runtime import Runtime
+from tests.support.films import numbered, write_film
 from tests.support.jobs import dataengine, episodes
 from tests.support.needles import found_in
 from tests.support.plain_reader import catalog_rows, faults
@@ -193,3 +194,17 @@ def test_privacy_is_part_of_how_an_item_is_read_only_when_it_is_on() -> None:
     assert len(digests) == 4
     salted = PrivacyConfig(scrub=True, rules=RulesConfig(salt="a salt that nobody may see"))
     assert "nobody may see" not in json.dumps(IngestConfig(privacy=salted).affecting("video"))
+
+
+def test_a_forgotten_flag_brings_no_originals_into_a_protected_dataset(tmp_path: Path) -> None:
+    source, store = tmp_path / "films", tmp_path / "store"
+    source.mkdir()
+    write_film(source / "a.mp4", numbered(5))
+    assert ingested(source, store, PrivacyConfig(scrub=True)).landed == 1
+    write_film(source / "b.mp4", numbered(6))
+    with pytest.raises(UsageError, match=r"dataset 'films': its recordings were landed with --scrub, which this job leaves out; add --scrub, or allow it"):
+        ingested(source, store, PrivacyConfig())
+    assert [row["steps"] for row in episodes(store)] == [5]
+    assert ingested(source, store, PrivacyConfig(scrub=True)).landed == 1
+    write_film(source / "c.mp4", numbered(7))
+    assert ingested(source, store, PrivacyConfig(weaken=True)).landed == 3  # the two others are read anew, as they are

@@ -14,6 +14,7 @@ from tests.support.films import numbered, write_film
 
 @pytest.mark.parametrize("name", ["two words", "größe", "a+b#c"])
 def test_a_store_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "films").mkdir()
     write_film(tmp_path / "films" / "a.mp4", numbered(5))
     for _ in range(2):
         report = run(IngestJob((str(tmp_path / "films"),), str(tmp_path / name / "store")), Runtime(local=True, workers=1))
