@@ -41,6 +41,10 @@ class Clock:
         """Return the times of rows [start, end)."""
         return {name: times[start:end] for name, times in self.times.items()}
 
+    def at(self, places: Array) -> dict[str, Array]:
+        """Return the times of the rows at these places."""
+        return {name: times if len(places) == len(times) else times[places] for name, times in self.times.items()}
+
 
 def _error_s(timestamps: Array) -> float:
     """Return how far a number of this type may be from the time that it stands for."""

@@ -23,8 +23,11 @@ from dataengine.sources.lerobot.dataset import Dataset, inside
 from dataengine.sources.lerobot.info import Feature
 from dataengine.sources.lerobot.language import ONE_LIST, PERSISTENT, Held, entries_of
 from dataengine.sources.lerobot.metadata import EpisodeRecord, VideoRange
+from dataengine.sources.lerobot.number_rows import sort_rows
 from dataengine.sources.lerobot.tables import Later, Segment, arrow_faults
 from dataengine.video.index import FrameIndex
+
+ODD_ROWS = "rows that the column of numbers cannot hold: of another shape, or with nulls inside"
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,22 @@ class PlannedColumn:
     stream: str
     feature: Feature | None
 
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Return the shape of its rows of numbers as the schema fixes it, else as info.json declares it; None where neither does."""
+        sizes = tuple(size for size in self.cell.sizes if size is not None)
+        if len(sizes) == len(self.cell.sizes):
+            return sizes
+        stated = self.feature.shape if self.feature is not None else None
+        return stated if stated is not None and len(stated) == len(self.cell.sizes) and min(stated) > 0 else None
+
 
 @dataclass
 class Cut:
-    """The rows of one episode as they were cut out of the table: `arrays` are the small columns, Arrow arrays in order."""
+    """The rows of one episode as they were cut out of the table: `arrays` are the small columns, Arrow arrays in order.
+
+    `joined` are rows without an episode_index that stand between its own, `beside` such rows next to it that may belong to it: their places in the table.
+    """
 
     index: int
     occurrence: int = 0
@@ -47,6 +62,8 @@ class Cut:
     bytes: int = 0
     segments: list[Segment] = field(default_factory=list)
     arrays: dict[str, list[Any]] = field(default_factory=dict)
+    joined: list[int] = field(default_factory=list)
+    beside: list[int] = field(default_factory=list)
 
 
 class EpisodeReading:
@@ -92,9 +109,8 @@ class EpisodeReading:
         for planned in self._plan:
             if planned.cell.is_small:
                 with arrow_faults(self.where):
-                    rows = self._number_rows(planned, whole[planned.key])
-                if rows is not None:
-                    yield rows
+                    found = list(self._number_rows(planned, whole[planned.key]))
+                yield from found
         yield from self._task_rows()
         yield from self._later_rows(opener)
         for planned, (paths, seconds) in frames_of_video.items():
@@ -149,42 +165,40 @@ class EpisodeReading:
             expected = f"it in chunk {record.data_file[0]}, file {record.data_file[1]} as the side files say"
             self.note("data_file_differs", expected, f"it in chunk {own.file[0]}, file {own.file[1]}")
 
-    def _number_rows(self, planned: PlannedColumn, array: Any) -> Rows | None:
-        """Return the rows of a column of numbers; of one with nulls that its dtype cannot tell, the rows that are there."""
-        values = self._numbers.get(planned.key)
-        parts = self._dataset.modality.parts.get(planned.key)
-        times = self.clock.times
-        steps = True
-        if values is None and not planned.cell.sizes:
-            there = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
-            self.note("missing_values", f"a value of {planned.key!r} at each row", f"none at {int((~there).sum())} of {len(there)}", "only the others are kept")
-            values, _ = numbers(array.drop_null())
-            times = {name: stamps[there] for name, stamps in times.items()}
-            steps = self.clock.chosen is not None
-        elif values is None:
-            return self._ragged_rows(planned, array)
-        elif array.null_count or bool(values.dtype.kind == "f" and numbers(array)[1]):
-            self.note("null_values", f"a value of {planned.key!r} at each row", f"{numbers(array)[1]} nulls", "they are NaN", "info")
-        if values is None or not len(values):
-            return None
-        column = number_column(planned.stream, planned.key, planned.feature, values.dtype.name, values.shape[1:], parts)
-        self._add(column if steps else replace(column, steps=False), self.clock.chosen)
-        if parts and values.ndim == 2:
-            problem = self._dataset.modality.range_problem(planned.key, values.shape[1], self.where)
-            self.problems += [problem] if problem is not None else []
-        return Rows(planned.stream, values, times)
+    def _number_rows(self, planned: PlannedColumn, array: Any) -> Iterator[Rows]:
+        """Yield the rows of a column of numbers: those that it can hold, and beside them, as JSON, those that it cannot; rows that are null are gaps."""
+        key, stream, found = planned.key, planned.stream, sort_rows(planned.cell, array, planned.row_shape)
+        parts = self._dataset.modality.parts.get(key)
+        timed = self.clock.chosen is not None
+        self._note_missing(key, found.missing, len(array))
+        if found.nulls:
+            said = f"{found.nulls} nulls in {len(found.holed)} rows, the first row {found.holed[0]}"
+            self.note("null_values", f"a value of {key!r} at each row", said, "they are NaN", "info")
+        if found.values is not None and len(found.values):
+            column = number_column(stream, key, planned.feature, found.values.dtype.name, found.values.shape[1:], parts)
+            gaps = len(found.places) < len(array)
+            self._add(replace(column, steps=False) if gaps and not timed else column, self.clock.chosen)
+            if parts and found.values.ndim == 2:
+                problem = self._dataset.modality.range_problem(key, found.values.shape[1], self.where)
+                self.problems += [problem] if problem is not None else []
+            yield Rows(stream, found.values, self.clock.at(found.places))
+        elif found.cells:
+            encoding = f"raw/{planned.cell.dtype}" if found.form == "raw" else "json"
+            self._add(item_column(stream, key, planned.feature, CellType("json"), encoding), self.clock.chosen)
+            yield Rows(stream, Items(found.cells, encoding), self.clock.at(found.places))
+        if len(found.odd):
+            beside = f"{stream}.odd_rows"
+            while any(beside == other.stream for other in self._plan):
+                beside += "_"
+            said = f"{len(found.odd)} of {len(array)} of another shape or with nulls inside, the first row {found.odd[0]}"
+            self.note("odd_rows", f"rows of {planned.cell.dtype} of one shape in {key!r}", said, f"they are kept as JSON in {beside!r}")
+            self._add(replace(item_column(beside, key, planned.feature, CellType("json"), "json"), doc=ODD_ROWS), self.clock.chosen)
+            yield Rows(beside, Items(found.odd_cells, "json"), self.clock.at(found.odd))
 
-    def _ragged_rows(self, planned: PlannedColumn, array: Any) -> Rows:
-        """Return rows of lists of several lengths: the bytes of each row's numbers, or JSON where they are nested."""
-        flat = len(planned.cell.sizes) == 1
-        encoding = f"raw/{planned.cell.dtype}" if flat else "json"
-        if flat:
-            cells = [b"" if not cell.is_valid or numbers(cell.values)[0] is None else numbers(cell.values)[0].tobytes() for cell in array]  # type: ignore[union-attr]
-        else:
-            cells = json_cells(array)
-        column = item_column(planned.stream, planned.key, planned.feature, CellType("json"), encoding)
-        self._add(column, self.clock.chosen)
-        return Rows(planned.stream, Items(cells, encoding), self.clock.times)
+    def _note_missing(self, key: str, missing: Array, rows: int) -> None:
+        if len(missing):
+            said = f"none at {len(missing)} of {rows}, the first row {missing[0]}"
+            self.note("missing_values", f"a value of {key!r} at each row", said, "only the others are kept")
 
     def _task_rows(self) -> Iterator[Rows]:
         """Yield the text of each row's task and annotations, and set the episode's tasks."""
@@ -227,13 +241,19 @@ class EpisodeReading:
         at = 0
         held = Held()
         missing: dict[str, int] = {}
+        gaps: dict[str, list[int]] = {}
         for batch in self._later.read(self._cut.segments):
             times = self.clock.part(at, at + batch.num_rows)
             at += batch.num_rows
             for planned in columns:
                 with arrow_faults(f"{self.where}: {planned.key}"):
                     array = storage(batch.column(batch.schema.get_field_index(planned.key)))
-                    rows = self._beside(planned, array, times, held, opener, missing)
+                    kept = times
+                    if planned.cell.form == "numbers" and array.null_count:
+                        there = np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+                        gaps.setdefault(planned.key, []).extend((np.flatnonzero(~there) + at - batch.num_rows).tolist())
+                        array, kept = array.drop_null(), {name: stamps[there] for name, stamps in times.items()}
+                    rows = self._beside(planned, array, kept, held, opener, missing) if len(array) else None
                 if rows is not None:
                     yield rows
         for planned in columns:
@@ -244,6 +264,10 @@ class EpisodeReading:
                     timed = "timestamp" in entries.times and self.clock.chosen is not None
                     self._add(replace(column, doc=ONE_LIST), "timestamp" if timed else None)
                     yield Rows(planned.stream, Items(entries.items, "json"), entries.times)
+        for planned in columns:
+            self._note_missing(planned.key, np.array(gaps.get(planned.key, ()), dtype=np.int64), self._cut.rows)
+            if planned.key in gaps and planned.stream in self.columns and self.clock.chosen is None:
+                self.columns[planned.stream] = replace(self.columns[planned.stream], steps=False)  # without times, a gap would shift the rows
         for key, count in missing.items():
             self.note("missing_picture", f"a picture of {key!r} at each row", f"none at {count} of {self._cut.rows}", "these rows are empty")
         if "task_index" not in self._numbers and not self.tasks:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.sources.kept_video import KeptVideos
-from dataengine.sources.lerobot.cells import cell_type
+from dataengine.sources.lerobot.cells import cell_type, storage
 from dataengine.sources.lerobot.columns import stream_name
 from dataengine.sources.lerobot.dataset import Dataset, body_of, read_dataset
 from dataengine.sources.lerobot.episode import Cut, EpisodeReading, PlannedColumn
@@ -31,7 +31,7 @@ from dataengine.sources.lerobot.summary import index_problems, table_problems, w
 from dataengine.sources.lerobot.tables import Later, Segment, Tables
 
 NAME = "lerobot"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = (
     "meta/info.json with a codebase_version (or features and fps) and the Parquet files and videos of its folder; "
     "of v1, Arrow tables with columns episode_index and frame_index beside meta_data/ or videos/"
@@ -70,6 +70,28 @@ def _as_problem(error: BadRecording) -> Problem:
     return Problem(error.check, str(error), error.where, "error", error.expected, error.found, error.advice)
 
 
+@dataclass
+class _Loose:
+    """Rows without an episode_index, from place `row` of the table on; they are held only where the episode `before` them may go on after."""
+
+    row: int
+    before: int | None
+    rows: int = 0
+    bytes: int = 0
+    parts: list[tuple[Any, Segment]] = field(default_factory=list)
+
+    def add(self, part: Any, segment: Segment, most: int) -> None:
+        """Add a part of a batch; one more byte than `most`, and no episode can hold them."""
+        self.rows += segment.count
+        self.bytes += part.nbytes
+        if self.bytes > most:
+            self.before = None
+        if self.before is None:
+            self.parts.clear()
+        else:
+            self.parts.append((part, segment))
+
+
 class _Reading:
     """One pass over one table."""
 
@@ -90,10 +112,10 @@ class _Reading:
     def _planned(self) -> list[PlannedColumn]:
         found = []
         features = self._dataset.info.features
-        for field in self.tables.schema:
-            cell, feature = cell_type(field.type), features.get(field.name)
+        for entry in self.tables.schema:
+            cell, feature = cell_type(entry.type), features.get(entry.name)
             camera = cell.form in ("picture", "frame_of_video") or (cell.form == "numbers" and feature is not None and feature.is_picture)
-            found.append(PlannedColumn(field.name, cell, stream_name(field.name, camera), feature))
+            found.append(PlannedColumn(entry.name, cell, stream_name(entry.name, camera), feature))
         return found
 
     def events(self) -> Iterator[Event]:
@@ -105,10 +127,10 @@ class _Reading:
             yield from (Noticed(problem) for problem in whole_problems(self._dataset, self._item))
         read = 0
         for cut in self._cuts():
+            read += 1
             if isinstance(cut, Rejected):
                 yield cut
                 continue
-            read += 1
             yield from self._episode(cut)
         if not read and not self.tables.broken:
             message = f"{self._item.path}: expected rows, found none; nothing lands of this file"
@@ -118,8 +140,14 @@ class _Reading:
     # --- rows into episodes
 
     def _cuts(self) -> Iterator[Cut | Rejected]:
-        """Yield the rows of each episode: they end where episode_index changes; a group that cannot be read costs the episodes that touch it."""
+        """Yield the rows of each episode: they end where episode_index changes; a group that cannot be read costs the episodes that touch it.
+
+        Rows without an episode_index belong to the episode on both sides of them, of a file that is named for an episode also before and after all
+        rows; elsewhere nothing says whose they are, and they are rejected.
+        """
         running: Cut | None = None
+        loose: _Loose | None = None
+        before = named = self._dataset.names.episode
         row = 0
         for number, group in enumerate(self.tables.groups):
             at = 0
@@ -128,46 +156,88 @@ class _Reading:
                 try:
                     batch = next(batches, None)
                 except BadRecording as error:
+                    if loose is not None:
+                        yield self._without_episode(loose, running)
                     if running is not None:
                         yield running if self._is_whole(running, at) else Rejected(self._key(running), _as_problem(error))
-                        running = None
+                    running = loose = before = None
                     yield Rejected(f"rows from {row} on, row group {number}", _as_problem(error))
                     break
                 if batch is None:
                     break
                 for index, start, count in self._runs(batch, running):
+                    part, segment = batch.slice(start, count), Segment(number, at + start, count)
+                    if index is None:
+                        loose = loose or _Loose(row + start, before)
+                        loose.add(part, segment, MAX_EPISODE_BYTES)
+                        continue
+                    refused = None
+                    if loose is not None and index == loose.before:
+                        running = self._join(running or Cut(index), loose)
+                    elif loose is not None:
+                        refused = self._without_episode(loose, running)
                     if running is not None and index != running.index:
                         yield running
                         running = None
                     if running is None:
                         running = Cut(index)
                         self._spans.setdefault(index, (row + start, row + start))
-                    self._extend(running, batch.slice(start, count), Segment(number, at + start, count))
+                    if refused is not None:
+                        yield refused
+                        running.beside.append(row + start - 1)
+                    loose, before = None, index
+                    self._extend(running, part, segment)
                     self._spans[index] = (self._spans[index][0], row + start + count)
                 at += batch.num_rows
                 row += batch.num_rows
+        if loose is not None and named is not None and named == loose.before:
+            running, loose = self._join(running or Cut(named), loose), None
+        refused = self._without_episode(loose, running) if loose is not None else None
         if running is not None:
             yield running
+        if refused is not None:
+            yield refused
+
+    def _join(self, cut: Cut, loose: _Loose) -> Cut:
+        """Add rows without an episode_index to the episode that they belong to."""
+        cut.joined += [loose.row, loose.rows]
+        for part, segment in loose.parts:
+            self._extend(cut, part, segment)
+        first, end = self._spans.get(cut.index, (loose.row, loose.row))
+        self._spans[cut.index] = (min(first, loose.row), max(end, loose.row + loose.rows))
+        return cut
+
+    def _without_episode(self, loose: _Loose, running: Cut | None) -> Rejected:
+        """Return the rejection of rows that nothing gives to an episode; the one before them may lack them, and says so."""
+        if running is not None:
+            running.beside.append(loose.row)
+        rows = f"rows {loose.row} to {loose.row + loose.rows - 1}"
+        expected, found = "an episode_index at each row", f"none at {loose.rows}, and not one episode on both sides"
+        advice = "fill the column; the episodes beside them land without these rows"
+        return Rejected(rows, _as_problem(BadRecording(f"{self._item.path}: {rows}", expected, found, advice, check="rows_without_episode")))
 
     def _is_whole(self, cut: Cut, rows_of_group: int) -> bool:
         """Return whether an episode was over before a group that cannot be read: by its length, else as none of its rows stand in that group."""
         record = self._dataset.record(cut.index, self._seen.get(cut.index, 0))
         return rows_of_group == 0 if record is None or record.length is None else record.length == cut.rows
 
-    def _runs(self, batch: Any, running: Cut | None) -> list[tuple[int, int, int]]:
-        """Return (episode, first row, rows) of each run of rows with one episode_index."""
+    def _runs(self, batch: Any, running: Cut | None) -> list[tuple[int | None, int, int]]:
+        """Return (episode, first row, rows) of each run of rows with one episode_index, None where it is null."""
         place = batch.schema.get_field_index("episode_index")
         rows = batch.num_rows
         if not rows:
             return []
         column = batch.column(place) if place >= 0 else None
         planned = next((planned for planned in self._plan if planned.key == "episode_index"), None)
-        if column is None or planned is None or planned.cell.dtype[:3] not in ("int", "uin") or planned.cell.sizes or column.null_count:
+        if column is None or planned is None or planned.cell.dtype[:3] not in ("int", "uin") or planned.cell.sizes:
             named = self._dataset.names.episode
             return [(running.index if running is not None else named if named is not None else 0, 0, rows)]
-        values = np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)
-        starts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist()]
-        return [(int(values[start]), start, end - start) for start, end in zip(starts, [*starts[1:], rows], strict=True)]
+        column = storage(column)
+        there = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+        values = np.zeros(rows, dtype=np.int64)
+        values[there] = np.asarray(column.drop_null().to_numpy(zero_copy_only=False)).astype(np.int64)
+        starts = [0, *(np.flatnonzero((np.diff(values) != 0) | (there[1:] != there[:-1])) + 1).tolist()]
+        return [(int(values[start]) if there[start] else None, start, end - start) for start, end in zip(starts, [*starts[1:], rows], strict=True)]
 
     def _extend(self, cut: Cut, batch: Any, segment: Segment) -> None:
         cut.rows += batch.num_rows
@@ -199,9 +269,18 @@ class _Reading:
             yield from reading.events(self._files)
             if cut.occurrence:
                 reading.note("repeated_episode_index", "the rows of an episode in one piece, each episode_index once", f"it again as part {cut.occurrence + 1}")
+            self._note_rows(cut, reading)
             yield self._info(cut, key, reading)
         except BadRecording as error:
             yield Rejected(key, _as_problem(error))
+
+    def _note_rows(self, cut: Cut, reading: EpisodeReading) -> None:
+        """Name rows without an episode_index that were given to the episode, or that may be missing of it."""
+        if cut.joined:
+            found = f"none at {sum(cut.joined[1::2])} of {cut.rows}, from row {cut.joined[0]} of the table on"
+            reading.note("joined_rows", "an episode_index at each row", found, "what stands on both sides of them says that they are of this episode", "info")
+        for row in cut.beside:
+            reading.note("rows_without_episode", "an episode_index at each row", f"none at row {row} of the table, next to it", "it may lack rows")
 
     def _info(self, cut: Cut, key: str, reading: EpisodeReading) -> EpisodeInfo:
         info, record, options = self._dataset.info, reading.record, self._options

@@ -241,7 +241,9 @@ def test_numbers_that_are_not_there(tmp_path: Path) -> None:
     ragged = streams["ragged"].values
     assert isinstance(ragged, Items)
     assert ragged.encodings == "raw/int32"
-    assert [np.frombuffer(data, "<i4").tolist() for data in ragged.data] == [[1, 2], [], [], [3]]
+    assert [np.frombuffer(data, "<i4").tolist() for data in ragged.data] == [[1, 2], [], [3]]
+    assert streams["ragged"].timestamps_ns is not None
+    assert streams["ragged"].timestamps_ns.tolist() == [0, 100_000_000, 300_000_000]
     assert texts(streams["boxes"].values) == ['[{"x": 1.1, "n": {"base64": "AQ=="}}]', "", "", ""]
     assert reading.checks("0") == ["missing_values", "null_values"]
 
