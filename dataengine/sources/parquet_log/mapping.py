@@ -37,7 +37,7 @@ HOW_TO = "write the mapping into <name>.mapping.yaml beside the file: streams: {
 
 Unit = Literal["s", "ms", "us", "ns"]
 NS_IN: dict[str, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_PLACES = re.compile(r"\{([^{}]*)\}")
+PLACES = re.compile(r"\{([^{}]*)\}")
 
 
 class TimeMapping(Config):
@@ -86,7 +86,7 @@ class StreamMapping(Config):
 
     def sources(self) -> tuple[str, ...]:
         """Return the columns that the stream is made of."""
-        named = [self.image, self.text, self.frame, *_PLACES.findall(self.video or "")]
+        named = [self.image, self.text, self.frame, *PLACES.findall(self.video or "")]
         return (*self.columns, *(name for name in named if name and name not in ("episode", "stem")))
 
 
