@@ -53,7 +53,8 @@ class StreamMapping(Config):
 
     `columns`: numbers; one column of numbers or lists, or several of numbers that together are a vector. `image`: a column of JPEG or PNG bytes.
     `video`: a path from the log's folder with {episode} and {stem} in it, or `{column}` for the path that stands in a column of that name; `frame` names the
-    column of the frame that a row shows, else frame k belongs to row k, or with `offset_s` frames have the container's times plus so much.
+    column of the frame that a row shows, else frame k belongs to row k, or with `offset_s` frames have the container's times plus so much. Rows of one episode
+    that name several films have the first as this stream and each further one as `<stream>.film_2` and so on: name that column as `episode` to part them.
     `text`: a column of texts.
     """
 
