@@ -15,6 +15,7 @@ import pytest
 
 from dataengine.core.errors import BadRecording
 from dataengine.core.protocols import Reader
+from dataengine.core.stream import Items
 from dataengine.samples.barcode import Barcode, read_barcode
 from dataengine.samples.npz_mp4 import EPOCH_S, NpzMp4Options, arrays_of, write_npz_mp4
 from dataengine.sources.npz_mp4 import reader as npz_mp4
@@ -92,6 +93,43 @@ def test_units_of_times(tmp_path: Path, times: Any, start_ns: int | None) -> Non
     assert (episode.info.clock, checks(episode)) == (("nominal", ["odd_times"]) if start_ns is None else ("measured", []))
     assert start_ns is None or episode.info.start_ns == start_ns
     assert np.array_equal(episode.streams["timestamps"].values, times, equal_nan=times.dtype.kind == "f")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+@pytest.mark.parametrize("rows", [10, 9])
+def test_texts_that_differ_from_frame_to_frame_are_a_stream_too(tmp_path: Path, kind: str, rows: int) -> None:
+    path = write_npz_mp4(tmp_path)
+    texts = [*["grasp  it"] * 6, "lift", *["grasp  it"] * (rows - 7)]
+    np.savez(path, states=np.zeros((10, 2)), language=np.array(texts, kind).reshape((rows, 1) if kind == "S" else (rows,)), task=np.array(["stack"] * rows))
+    (episode,) = episodes(READER, tmp_path)
+    assert (episode.info.tasks, checks(episode)) == (("grasp it", "lift", "stack"), [])
+    stream = episode.streams["language"]
+    assert isinstance(stream.values, Items)
+    assert list(stream.values.data) == [text.encode() for text in texts]
+    assert (stream.column.kind, stream.column.meaning, stream.column.encoding) == ("text", "language", "utf-8")
+    assert stream.clocks["nominal"].tolist() == [row * 200_000_000 for row in range(rows)]
+    assert "task" not in episode.streams  # one text for all frames is the task alone
+
+
+def test_every_text_is_looked_at_up_to_a_bound(tmp_path: Path) -> None:
+    path = write_npz_mp4(tmp_path)
+    np.savez(path, states=np.zeros((10, 2)), language=np.array([*["grasp"] * 9000, "lift"]))
+    (episode,) = episodes(READER, tmp_path)
+    assert (episode.info.tasks, checks(episode), "language" in episode.streams) == (("grasp", "lift"), [], False)
+    np.savez(path, states=np.zeros((10, 2)), language=np.array([str(number) for number in range(1001)]))
+    (episode,) = episodes(READER, tmp_path)
+    assert (episode.info.tasks, checks(episode)) == (tuple(str(number) for number in range(1000)), ["too_many_tasks"])
+
+
+def test_texts_of_what_are_no_characters(tmp_path: Path) -> None:
+    path = write_npz_mp4(tmp_path, NpzMp4Options(frames=2))
+    half = np.frombuffer(np.array([0x61, 0xD800], "<u4").tobytes(), "<U1")
+    none = np.frombuffer(np.array([0x61, 0x110000], "<u4").tobytes(), "<U1")
+    np.savez(path, states=np.zeros((2, 2)), task=half, text=none)
+    (episode,) = episodes(READER, tmp_path)
+    assert checks(episode) == ["member_not_kept"]
+    assert episode.info.tasks == ("a", "\\ud800")
+    assert episode.streams["task"].values.data == [b"a", b"\\ud800"]  # type: ignore[union-attr]
 
 
 def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:

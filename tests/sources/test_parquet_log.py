@@ -200,6 +200,12 @@ def test_films_by_number_by_offset_and_missing(tmp_path: Path) -> None:
     assert times[0] == 2 * 10**9
 
 
+def test_a_column_that_holds_no_times_is_said_once(tmp_path: Path) -> None:
+    write(tmp_path, {"a": [1.0] * 3, "b": [2.0] * 3, "e": [1, 2, 3], "t": ["x", "y", "z"]}, f"{SIMPLE}\nepisode: e\ntime: {{column: t}}")
+    with pytest.raises(BadRecording, match="found a column of type string"):
+        read_all(READER, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("mapping", "expected"),
     [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,9 @@ def arrays(handle: BinaryIO, path: str, problems: list[Problem]) -> Iterator[tup
                         problems.append(Problem("member_not_kept", f"{where}: not kept, as its type is {said.dtype}", where))
                         continue
                     data = member.read()
+                if said.dtype.kind == "U" and (np.frombuffer(data, f"{said.dtype.byteorder}u4") > sys.maxunicode).any():
+                    problems.append(Problem("member_not_kept", f"{where}: not kept, as it is said to be text and holds numbers that are no characters", where))
+                    continue
                 values = np.frombuffer(data, said.dtype).reshape(said.shape, order="F" if said.fortran else "C")
                 native = values.astype(values.dtype.newbyteorder("=")) if not values.dtype.isnative else values
                 yield printable(said.name), np.ascontiguousarray(native)

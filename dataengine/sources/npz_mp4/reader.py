@@ -29,11 +29,11 @@ from dataengine.sources.npz_mp4.archive import arrays, small_values
 from dataengine.video.index import FrameIndex
 
 NAME = "npz_mp4"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "an NPZ (a zip of .npy members) with an MP4 of its name beside it, in a folder beside its own, or as the only NPZ of a folder with MP4"
 KEEPS = (
     "the films' own bytes, every array with a row for each frame as a stream with its dtype, times where an array has them, other small arrays as metadata, "
-    "texts as tasks. Not kept: object arrays, which are pickles and are named"
+    "texts as tasks, and as a stream where they differ from frame to frame. Not kept: object arrays, which are pickles and are named"
 )
 
 NPY_IN_HEAD = re.compile(rb"^PK\x03\x04.{22}(.{2}).{2}[^\0]{1,200}?\.npy", re.DOTALL)
@@ -42,6 +42,9 @@ TIMES = ("timestamps", "timestamp", "time_stamp", "times", "time", "t")
 TASKS = ("language_instruction", "instruction", "language", "lang", "task", "text", "texts", "caption")
 ACTIONS, STATES = ("actions", "action"), ("states", "state", "full_state", "proprio", "qpos")
 SMALL_BYTES = 64 << 10
+MAX_TASKS = 1000
+MAX_TASK_ROWS = 1 << 20
+TEXT_ROWS = 4096
 EPOCH_S, MAX_S = 1e9, 9e9
 TIME, FRAME = "time", "nominal"
 _SPLITS = frozenset(["train", "val", "valid", "validation", "test"])
@@ -130,11 +133,20 @@ def _times(found: Mapping[str, Array], frames: int, where: str, problems: list[P
     return None, False
 
 
-def _texts(values: Array) -> list[str]:
-    flat = values.reshape(-1)[:1000]
-    if values.dtype.kind == "S":
-        return [part.decode("utf-8", "backslashreplace") for part in flat.tolist()]
-    return [printable(part) for part in flat.tolist()] if values.dtype.kind == "U" else []
+def _tasks(values: Array, where: str, problems: list[Problem]) -> dict[str, None]:
+    """Return the different texts of an array in their order; those that are too many or too far on are named."""
+    flat, found = values.reshape(-1), dict[str, None]()
+    for first in range(0, min(len(flat), MAX_TASK_ROWS), TEXT_ROWS):
+        for part in dict.fromkeys(flat[first : first + TEXT_ROWS].tolist()):
+            text = " ".join((part.decode("utf-8", "backslashreplace") if isinstance(part, bytes) else printable(part)).split())
+            if text:
+                found.setdefault(text)
+            if len(found) > MAX_TASKS:
+                problems.append(Problem("too_many_tasks", f"{where}: more than {MAX_TASKS} different texts: the first {MAX_TASKS} are tasks", where))
+                return dict.fromkeys(list(found)[:MAX_TASKS])
+    if len(flat) > MAX_TASK_ROWS:
+        problems.append(Problem("too_many_tasks", f"{where}: {len(flat)} texts: those of the first {MAX_TASK_ROWS} are tasks", where))
+    return found
 
 
 def _column(name: str, values: Array) -> tuple[str, Column, Array | Items]:
@@ -150,8 +162,9 @@ def _column(name: str, values: Array) -> tuple[str, Column, Array | Items]:
         facts = {"meaning": "time"}
     extra = {"source": name}
     if values.dtype.kind in "SU":
-        texts = [part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in values.tolist()]
-        return stream, Column(stream, "text", "string", (), encoding="utf-8", extra=extra), Items(texts, "utf-8")
+        texts = [printable(part).encode() if isinstance(part, str) else part for part in values.tolist()]
+        facts = {"meaning": "language"} if head in TASKS else {}
+        return stream, Column(stream, "text", "string", (), encoding="utf-8", extra=extra, **facts), Items(texts, "utf-8")
     return stream, Column(stream, "numeric", values.dtype.name, values.shape[1:], extra=extra, **facts), values
 
 
@@ -195,9 +208,12 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     tasks: dict[str, None] = {}
     for name, values in found.items():
         rows = len(values) if values.ndim else 0
-        if name.lower() in TASKS and _texts(values):
-            tasks |= dict.fromkeys(" ".join(text.split()) for text in _texts(values) if text.strip())
-            continue
+        if name.lower() in TASKS and values.dtype.kind in "SU" and values.size:
+            tasks |= _tasks(values, f"{item.path}:{name}", problems)
+            values = values.reshape(-1) if values.size == rows else values
+            # One text for the whole recording is said by the tasks; which frame each of several belongs to is not.
+            if not frames - 1 <= rows <= frames + 1 or bool((values == values.reshape(-1)[0]).all()):
+                continue
         if not (frames - 1 <= rows <= frames + 1 and rows) or values.dtype.kind == "c" or (values.dtype.kind in "SU" and values.ndim > 1):
             if values.nbytes <= SMALL_BYTES:
                 left[name] = values

@@ -18,8 +18,10 @@ from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.sources.kept_video import KeptVideos, frame_column, frame_rows
 from dataengine.sources.named_files import below, is_inside
+from dataengine.sources.parquet_log.films import Film, further_name, take_films
 from dataengine.sources.parquet_log.mapping import LogMapping, StreamMapping
 from dataengine.sources.parquet_log.values import Form, form_of, guarded, items, leaf, numbers, present, times_ns
+from dataengine.video.index import FrameIndex
 
 TIME = "time"
 MAX_TASKS = 1000
@@ -78,15 +80,13 @@ class RunningEpisode:
     mapping: LogMapping
     sources: list[Source]
     leaves: Mapping[str, Any]
-    rows: int = 0
+    stem: str
     columns: dict[str, Column] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
     tasks: dict[str, None] = field(default_factory=dict)
     success: bool | None = None
     starts: list[int] = field(default_factory=list)
-    row_ns: list[Array] = field(default_factory=list)
-    shown: dict[str, list[Array]] = field(default_factory=dict)
-    first: dict[str, str] = field(default_factory=dict)
+    films: dict[str, dict[str, Film]] = field(default_factory=dict)
     without_time: int = 0
     widths: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -94,13 +94,12 @@ class RunningEpisode:
         """Yield the streams of some consecutive rows of the episode."""
         with guarded(self.where):
             batch, clocks = self._timed(batch)
-            self._notice(batch)
+            self._notice(batch, clocks.get(TIME))
         for source in self.sources:
             with guarded(self.where):
                 rows = self._rows(source, batch, clocks)
             if rows is not None:
                 yield rows
-        self.rows += batch.num_rows
 
     def _timed(self, batch: Any) -> tuple[Any, dict[str, Array]]:
         """Return the rows that have a time (all, where the log has none), and their clocks."""
@@ -116,10 +115,9 @@ class RunningEpisode:
         clocks = {name: times_ns(leaf(batch, clock.column), clock.unit, f"{self.where}: {clock.column}") for name, clock in stamps.items()}
         if TIME in clocks and len(clocks[TIME]):
             self.starts.append(int(clocks[TIME].min()))
-            self.row_ns.append(clocks[TIME])
         return batch, clocks
 
-    def _notice(self, batch: Any) -> None:
+    def _notice(self, batch: Any, row_ns: Array | None) -> None:
         """Take down tasks, the outcome, and what the films need."""
         if self.mapping.task and len(self.tasks) < MAX_TASKS:
             for text in leaf(batch, self.mapping.task).unique().to_pylist()[:MAX_TASKS]:
@@ -133,14 +131,10 @@ class RunningEpisode:
         for name, stream in self.mapping.streams.items():
             if stream.video is None or not batch.num_rows:
                 continue
-            for column in stream.sources():
-                if column != stream.frame and column not in self.first:
-                    self.first[column] = printable(str(leaf(batch, column)[0].as_py()))
-            if stream.frame:
-                column = leaf(batch, stream.frame)
-                if column.null_count:
-                    raise BadRecording(self.where, f"a frame number in each row of {stream.frame!r}", f"{column.null_count} nulls", check="odd_frames")
-                self.shown.setdefault(name, []).append(numbers(column, self.where))
+            films = self.films.setdefault(name, {})
+            without = take_films(films, stream, batch, row_ns, self.key, self.stem, self.where)
+            if without:
+                self.gaps[name] = self.gaps.get(name, 0) + without
 
     def _rows(self, source: Source, batch: Any, clocks: Mapping[str, Array]) -> Rows | None:
         import pyarrow
@@ -222,61 +216,57 @@ class RunningEpisode:
             return dict(self.columns)
         return {name: replace(column, steps=False) if self.gaps.get(name) else column for name, column in self.columns.items()}
 
-    def films(self, files: Opener, folder: str, stem: str, problems: list[Problem]) -> Iterator[tuple[Rows, str | None]]:
-        """Yield the frames of each film that the mapping names, and the name of their clock.
+    def kept_films(self, files: Opener, folder: str, problems: list[Problem]) -> Iterator[tuple[Rows, str | None]]:
+        """Yield the frames of each film that the rows name, and the name of their clock.
+
+        A stream of kept video is one piece: where the rows of the episode name several films for it, the first is the stream that the mapping names, and each
+        other one is a stream of its own, outside of steps.
 
         Raises:
             BadRecording: a film that is there cannot be read, or rows show frames that it lacks.
         """
         videos = KeptVideos(files)
-        row_ns = np.concatenate(self.row_ns) if self.row_ns else None
-        for name, stream in self.mapping.streams.items():
-            if stream.video is None:
-                continue
-            path = re.sub(
-                r"\{([^{}]*)\}", lambda place: {"episode": self.key, "stem": stem}.get(place.group(1), self.first.get(place.group(1), "")), stream.video
-            )
-            if not is_inside(path):
-                problems.append(Problem("path_escapes", f"{self.where}: {name}: the film must lie below the log's folder, found {path[:200]!r}", self.where))
-                continue
-            try:
-                files.open(below(folder, path)).close()
-            except BadRecording as error:
-                if error.check != "unreadable_file":
-                    raise
-                message = f"{self.where}: the film {path[:200]!r} of {name!r} is not there"
-                problems.append(Problem("missing_video", message, self.where, advice="copy it too"))
-                continue
-            index = videos.main(below(folder, path))
-            terms = {key: value for key, value in _terms(stream).items() if key in ("meaning", "align", "doc") and value is not None}
-            column = frame_column(name, index, Camera(stream.camera or "other"))
-            self.columns[name] = replace(column, **(terms if terms.get("doc") else {key: value for key, value in terms.items() if key != "doc"}))
-            first, count, times = self._placed(name, stream, len(index), row_ns, index.pts_ns, problems)
-            yield frame_rows(name, below(folder, path), index, first, count, {} if times is None else {TIME: times}), None if times is None else TIME
+        for name, films in self.films.items():
+            stream, taken = self.mapping.streams[name], {*self.mapping.streams, *(source.name for source in self.sources), *self.columns}
+            names = {path: further_name(name, number, taken) if number > 1 else name for number, path in enumerate(films, 1)}
+            if len(films) > 1:
+                problems.append(self._several(name, names))
+            for path, film in films.items():
+                index = self._film_index(videos, files, folder, name, path, problems)
+                if index is None:
+                    continue
+                terms = {key: value for key, value in _terms(stream).items() if key in ("meaning", "align", "doc") and value is not None}
+                column = frame_column(names[path], index, Camera(stream.camera or "other"))
+                column = replace(column, **(terms if terms.get("doc") else {key: value for key, value in terms.items() if key != "doc"}))
+                is_first = names[path] == name
+                self.columns[names[path]] = column if is_first else replace(column, steps=False, extra={**column.extra, "continues": name})
+                # An offset counts from the start of one film; where the next one stands is not known by it.
+                first, count, times = film.placed(names[path], stream, len(index), index.pts_ns if is_first else None, self.where, problems)
+                clocks = {} if times is None else {TIME: times}
+                yield frame_rows(names[path], below(folder, path), index, first, count, clocks), None if times is None else TIME
 
-    def _placed(
-        self, name: str, stream: StreamMapping, frames: int, row_ns: Array | None, pts_ns: Array, problems: list[Problem]
-    ) -> tuple[int, int, Array | None]:
-        """Return the first frame, how many, and the time of each on the log's clock, None where the log does not say."""
-        if stream.offset_s is not None:
-            return 0, frames, pts_ns + round(stream.offset_s * 1e9)
-        shown = np.concatenate(self.shown[name]) if stream.frame and self.shown.get(name) else np.arange(min(self.rows, frames))
-        if not len(shown) or shown.dtype.kind not in "iu" or (np.diff(shown.astype(np.int64)) < 0).any() or int(shown[0]) < 0 or int(shown[-1]) >= frames:
-            raise BadRecording(self.where, f"frame numbers of {name!r} that do not fall, 0 to {frames - 1}", "others", "correct the log", check="odd_frames")
-        if stream.frame is None and self.rows != frames:
-            message = f"{self.where}: {name}: {frames} frames for {self.rows} rows; frame k is taken for row k"
-            problems.append(Problem("frames_differ", message, self.where, advice="name a column of frame numbers"))
-        frame, rows = np.unique(shown.astype(np.int64), return_index=True)
-        first, count = int(frame[0]), int(frame[-1] - frame[0]) + 1
-        if row_ns is None:
-            return first, count, None
-        if len(frame) != count:
-            message = (
-                f"{self.where}: {name}: {count - len(frame)} frames between the first and the last belong to no row, so the frames have no times of the log"
-            )
-            problems.append(Problem("frames_without_rows", message, self.where, advice="give offset_s"))
-            return first, count, None
-        return first, count, row_ns[rows]
+    def _several(self, name: str, names: Mapping[str, str]) -> Problem:
+        """Say that an episode has several films of one stream, and where they are."""
+        further = [f"{path[:200]!r} as {stream}" for path, stream in names.items() if stream != name]
+        shown = f"{', '.join(further[:10])}{' and more' if len(further) > 10 else ''}"
+        message = f"{self.where}: {name}: the rows of one episode name {len(names)} films; the first is this stream, the others are kept beside it: {shown}"
+        advice = "name a column as `episode` that changes with the film, so that each film is an episode"
+        return Problem("several_films", message, self.where, advice=advice)
+
+    def _film_index(self, videos: KeptVideos, files: Opener, folder: str, name: str, path: str, problems: list[Problem]) -> FrameIndex | None:
+        """Return the frames of a film, None where it is not there, which is then said."""
+        if not is_inside(path):
+            problems.append(Problem("path_escapes", f"{self.where}: {name}: the film must lie below the log's folder, found {path[:200]!r}", self.where))
+            return None
+        try:
+            files.open(below(folder, path)).close()
+        except BadRecording as error:
+            if error.check != "unreadable_file":
+                raise
+            message = f"{self.where}: the film {path[:200]!r} of {name!r} is not there"
+            problems.append(Problem("missing_video", message, self.where, advice="copy it too"))
+            return None
+        return videos.main(below(folder, path))
 
 
 def _terms(stream: StreamMapping) -> dict[str, Any]:

@@ -37,7 +37,7 @@ HOW_TO = "write the mapping into <name>.mapping.yaml beside the file: streams: {
 
 Unit = Literal["s", "ms", "us", "ns"]
 NS_IN: dict[str, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_PLACES = re.compile(r"\{([^{}]*)\}")
+PLACES = re.compile(r"\{([^{}]*)\}")
 
 
 class TimeMapping(Config):
@@ -53,7 +53,8 @@ class StreamMapping(Config):
 
     `columns`: numbers; one column of numbers or lists, or several of numbers that together are a vector. `image`: a column of JPEG or PNG bytes.
     `video`: a path from the log's folder with {episode} and {stem} in it, or `{column}` for the path that stands in a column of that name; `frame` names the
-    column of the frame that a row shows, else frame k belongs to row k, or with `offset_s` frames have the container's times plus so much.
+    column of the frame that a row shows, else frame k belongs to row k, or with `offset_s` frames have the container's times plus so much. Rows of one episode
+    that name several films have the first as this stream and each further one as `<stream>.film_2` and so on: name that column as `episode` to part them.
     `text`: a column of texts.
     """
 
@@ -86,7 +87,7 @@ class StreamMapping(Config):
 
     def sources(self) -> tuple[str, ...]:
         """Return the columns that the stream is made of."""
-        named = [self.image, self.text, self.frame, *_PLACES.findall(self.video or "")]
+        named = [self.image, self.text, self.frame, *PLACES.findall(self.video or "")]
         return (*self.columns, *(name for name in named if name and name not in ("episode", "stem")))
 
 

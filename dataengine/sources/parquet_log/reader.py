@@ -5,13 +5,10 @@ A Parquet file without a mapping is nobody's: what its columns mean would have t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from posixpath import basename, dirname, splitext
 from typing import Any
-
-import numpy as np
 
 from dataengine.core.clock import ClockKind
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
@@ -20,11 +17,12 @@ from dataengine.core.names import dataset_from_path
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.sources.parquet_log.episode import TIME, RunningEpisode, sources_of
+from dataengine.sources.parquet_log.films import films_below, named_films, unnamed_films
 from dataengine.sources.parquet_log.mapping import FOLDER_FILE, FOLDER_KEY, HOW_TO, SIDE_CAR_ENDS, LogMapping, parse_mapping, require_columns
-from dataengine.sources.parquet_log.values import flattened, guarded, leaf
+from dataengine.sources.parquet_log.values import flattened, guarded, leaf, runs, times_ns
 
 NAME = "parquet_log"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "a Parquet file with a mapping: <stem>.mapping.yaml or .json beside it, `parquet_log` in a dataengine.yaml of its folder or above, or in the job's configuration"
 KEEPS = (
     "each mapped column as a stream with its dtype (lists as vectors, pictures as their bytes, films as their files), all named clocks, the other columns as "
@@ -39,7 +37,6 @@ MAX_FOOTER_BYTES = 64 << 20
 MAX_EPISODES = 1_000_000
 BATCH_ROWS = 4096
 _SPLITS = frozenset(["train", "val", "valid", "validation", "test"])
-_FILMS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
 def _in_lerobot(listing: Listing, path: str) -> bool:
@@ -69,21 +66,6 @@ def _side_car(listing: Listing, path: str) -> str | None:
         folder = dirname(folder)
 
 
-def _films(listing: Listing, path: str, mapping: LogMapping) -> list[str]:
-    """Return the films below a log's folder that the mapping's paths may mean."""
-    folder, stem = dirname(path), splitext(basename(path))[0]
-    patterns = []
-    for stream in mapping.streams.values():
-        if stream.video is not None:
-            parts = re.split(r"\{([^{}]*)\}", stream.video)
-            places = [re.escape(part) if number % 2 == 0 else re.escape(stem) if part == "stem" else ".+" for number, part in enumerate(parts)]
-            patterns.append("".join(places))
-    if not patterns:
-        return []
-    inside = re.compile(f"{re.escape(f'{folder}/'.lstrip('/'))}(?:{'|'.join(patterns)})")
-    return [name for name in listing.files if name.lower().endswith(_FILMS) and inside.fullmatch(name)]
-
-
 def find(listing: Listing) -> Found:
     """Claim Parquet files that have a mapping beside them."""
     return find_asked(listing, {}, False)
@@ -100,6 +82,7 @@ def find_asked(listing: Listing, config: Mapping[str, Any], asked: bool) -> Foun
     items: list[Item] = []
     claimed: set[str] = set()
     parsed: dict[str, dict[str, Any]] = {}
+    logs: dict[str, int] = {}
     for path in listing.files:
         if not path.lower().endswith((".parquet", ".pq")) or listing.head(path)[:4] != MAGIC or _in_lerobot(listing, path):
             continue
@@ -109,12 +92,22 @@ def find_asked(listing: Listing, config: Mapping[str, Any], asked: bool) -> Foun
         extra = parsed[side_car] if side_car is not None else {"mapping": config["mapping"]} if config.get("mapping") else {}
         if not extra and not asked:
             continue
-        films = _films(listing, path, LogMapping.model_validate_json(_json(extra["mapping"]))) if "mapping" in extra else []
+        films: list[str] = []
+        if "mapping" in extra:
+            films = films_below(listing.files, dirname(path), _stem(path), LogMapping.model_validate_json(_json(extra["mapping"])))
         used = [path, *([side_car] if side_car else []), *films]
         claimed.update(used)
         splits = tuple(part for part in path.split("/")[:-1] if part.lower() in _SPLITS)[-1:]
         items.append(Item(NAME, listing.root, path, dataset_from_path(listing.name, path), tuple(listing.files[name] for name in used), splits, None, extra))
+        for film in films:
+            logs[film] = logs.get(film, 0) + 1
+    shared = {film for film, count in logs.items() if count > 1}
+    items = [replace(item, extra={**item.extra, "shared": True}) if any(file.path in shared for file in item.files) else item for item in items]
     return Found(items, frozenset(claimed))
+
+
+def _stem(path: str) -> str:
+    return splitext(basename(path))[0]
 
 
 def _json(value: Any) -> str:
@@ -173,20 +166,6 @@ def _batches(table: Any, columns: list[str], where: str) -> Iterator[Any]:
         yield batch
 
 
-def _runs(values: Any) -> Iterator[tuple[int, int, Any]]:
-    """Yield (first row, row after the last, value) of each run of equal values of a column."""
-    import pyarrow.compute
-
-    if not len(values):
-        return
-    same = pyarrow.compute.equal(values[1:], values[:-1]).fill_null(False).to_numpy(zero_copy_only=False)
-    both_null = ~values.is_valid().to_numpy(zero_copy_only=False)
-    same = same | (both_null[1:] & both_null[:-1])
-    borders = [0, *(np.flatnonzero(~same) + 1).tolist(), len(values)]
-    for start, stop in pairwise(borders):
-        yield start, stop, values[start].as_py()
-
-
 def _interleaved(table: Any, column: str, where: str) -> set[Any]:
     """Return the episodes whose rows do not stand together."""
     seen: set[Any] = set()
@@ -194,7 +173,7 @@ def _interleaved(table: Any, column: str, where: str) -> set[Any]:
     last: list[Any] = []
     for batch in _batches(table, [column], where):
         with guarded(where):
-            for _, _, value in _runs(leaf(batch, column)):
+            for _, _, value in runs(leaf(batch, column)):
                 if last and last[0] == value:
                     continue
                 if value in seen:
@@ -204,6 +183,18 @@ def _interleaved(table: Any, column: str, where: str) -> set[Any]:
         if len(seen) > MAX_EPISODES:
             raise BadRecording(where, f"at most {MAX_EPISODES} episodes", "more", "check which column is `episode`", check="absurd_size")
     return twice
+
+
+def _require_times(mapping: LogMapping, leaves: Mapping[str, Any], where: str) -> None:
+    """Raise BadRecording where a clock's column is of a type that holds no times: then the mapping is wrong, not one episode."""
+    import pyarrow
+
+    for clock in (mapping.time, *mapping.clocks.values()):
+        if clock is not None:
+            kind = leaves[clock.column]
+            with guarded(where):
+                none = pyarrow.array([], kind.value_type if pyarrow.types.is_dictionary(kind) else kind)
+            times_ns(none, clock.unit, f"{where}: {clock.column}")
 
 
 def _without_gapped_clocks(table: Any, mapping: LogMapping, where: str, problems: list[Problem]) -> LogMapping:
@@ -236,6 +227,7 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
         problems: list[Problem] = []
         mapping = _without_gapped_clocks(table, mapping, item.path, problems)
         sources = sources_of(mapping, leaves, problems, item.path)
+        _require_times(mapping, leaves, item.path)
         yield from (Noticed(problem) for problem in problems)
         broken = _interleaved(table, mapping.episode, item.path) if mapping.episode else set()
         yield from _episodes(item, files, options, mapping, table, sources, leaves, broken)
@@ -249,44 +241,69 @@ def _episodes(
     item: Item, files: Opener, options: ReadOptions, mapping: LogMapping, table: Any, sources: list[Any], leaves: Mapping[str, Any], broken: set[Any]
 ) -> Iterator[Event]:
     used = {column for source in sources for column in source.columns} | set(mapping.sources())
+    folder, stem = dirname(item.path), _stem(item.path)
     running: RunningEpisode | None = None
     value: Any = None
     refused = False
+    named: set[str] = set()
     for batch in _batches(table, sorted(used), item.path):
-        runs = [(0, batch.num_rows, None)]
+        found = [(0, batch.num_rows, None)]
         if mapping.episode:
             with guarded(item.path):
-                runs = list(_runs(leaf(batch, mapping.episode)))
-        for start, stop, said in runs:
+                found = list(runs(leaf(batch, mapping.episode)))
+        for start, stop, said in found:
             if running is None or said != value:
                 if running is not None and not refused:
-                    yield from _ended(item, files, options, running)
-                running, value = RunningEpisode(printable(str(said)) if mapping.episode else "", item.path, mapping, sources, leaves), said
+                    yield from _or_rejected(running, _ended(item, files, options, running))
+                running, value = RunningEpisode(printable(str(said)) if mapping.episode else "", item.path, mapping, sources, leaves, stem), said
                 refused = said in broken or (mapping.episode is not None and said is None)
                 if said is None and mapping.episode:
                     yield Noticed(Problem("rows_without_episode", f"{item.path}: rows without a value in {mapping.episode!r} are in no episode", item.path))
+            rows = batch.slice(start, stop - start)
+            with guarded(item.path):
+                named |= named_films(mapping, rows, running.key, folder, stem)
             if not refused:
-                yield from running.take(batch.slice(start, stop - start))
+                refused = yield from _or_rejected(running, running.take(rows))
     if running is not None and not refused:
-        yield from _ended(item, files, options, running)
+        yield from _or_rejected(running, _ended(item, files, options, running))
     for said in sorted(map(str, broken)):
         message = f"{item.path}: the rows of episode {printable(said)!r} do not stand together; sort the log by {mapping.episode!r}"
         yield Rejected(printable(said), Problem("interleaved_episode", message, item.path, "error"))
     if running is None:
         raise BadRecording(item.path, "rows", "none", "check that the log was closed", check="no_rows")
+    yield from (Noticed(problem) for problem in unnamed_films(item, named, bool(item.extra.get("shared"))))
+
+
+def _or_rejected(running: RunningEpisode, events: Iterator[Event]) -> Generator[Event, None, bool]:
+    """Yield an episode's events; where it turns out to be broken, reject it alone and return True.
+
+    Raises:
+        BadRecording: the log is one episode, so there is nothing else in it to go on with.
+    """
+    try:
+        yield from events
+    except BadRecording as error:
+        if running.mapping.episode is None:
+            raise
+        message = f"episode {running.key!r}: {error}"
+        yield Rejected(running.key, Problem(error.check, message, error.where, "error", error.expected, error.found, error.advice))
+        return True
+    return False
 
 
 def _ended(item: Item, files: Opener, options: ReadOptions, running: RunningEpisode) -> Iterator[Event]:
     mapping, problems = running.mapping, list[Problem]()
-    if not running.columns and not any(stream.video for stream in mapping.streams.values()):
-        yield Rejected(running.key, Problem("no_rows", f"{item.path}: no row of episode {running.key!r} has a value and a time", item.path, "error"))
-        return
     clocks: dict[str, str] = {}
-    for rows, clock in running.films(files, dirname(item.path), splitext(basename(item.path))[0], problems):
+    for rows, clock in running.kept_films(files, dirname(item.path), problems):
         if clock is not None and mapping.time is not None:
             clocks[rows.stream] = clock
             running.starts.append(int(rows.clocks[clock].min()))
         yield rows
+    if not running.columns:
+        why = "; ".join(problem.message for problem in (*problems, *running.problems()))[:1000]
+        message = f"{item.path}: no row of episode {running.key!r} has a value and a time{f': {why}' if why else ''}"
+        yield Rejected(running.key, Problem("no_rows", message, item.path, "error"))
+        return
     columns = running.ended_columns()
     if mapping.time is not None:
         clocks |= {name: TIME for name in columns if name in {source.name for source in running.sources}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +86,20 @@ def leaf(batch: Any, name: str) -> Any:
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return column
+
+
+def runs(values: Any) -> Iterator[tuple[int, int, Any]]:
+    """Yield (first row, row after the last, value) of each run of equal values of a column."""
+    import pyarrow.compute
+
+    if not len(values):
+        return
+    same = pyarrow.compute.equal(values[1:], values[:-1]).fill_null(False).to_numpy(zero_copy_only=False)
+    both_null = ~values.is_valid().to_numpy(zero_copy_only=False)
+    same = same | (both_null[1:] & both_null[:-1])
+    borders = [0, *(np.flatnonzero(~same) + 1).tolist(), len(values)]
+    for start, stop in pairwise(borders):
+        yield start, stop, values[start].as_py()
 
 
 def present(column: Any) -> Array:
