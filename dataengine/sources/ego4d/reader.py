@@ -30,7 +30,7 @@ from dataengine.sources.timed_table import read_timed
 from dataengine.video.index import FrameIndex
 
 NAME = "ego4d"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "a manifest.csv whose header names video_uid, exported_clip_uid or clip_uid beside videos that are called by them"
 KEEPS = (
     "the video's own bytes, narrations, summaries and benchmark segments as timed texts with all their plain fields, inertial samples on the video's clock, the manifest's "
@@ -166,12 +166,13 @@ def _imu(item: Item, files: Opener, index: FrameIndex) -> tuple[list[SideStream]
     problems: list[Problem] = []
     for path in item.extra.get("imu", ()):
         try:
-            timed = read_timed(read_csv(files, path), path, span_ns, "imu", clock="canonical_timestamp_ms", untimed="info")
+            table = read_csv(files, path)
+            timed = read_timed(table, path, span_ns, "imu", clock="canonical_timestamp_ms", untimed="info")
         except BadRecording as error:
             problems.append(Problem("unreadable_side_car", str(error), path, "warning", error.expected, error.found, error.advice))
             continue
         sides += timed.sides
-        problems += timed.problems
+        problems += [*table.problems, *timed.problems]
     return sides, problems
 
 
