@@ -129,6 +129,16 @@ def test_fields_beyond_the_header_of_inertial_samples_are_kept_and_named(tmp_pat
     assert np.isnan(np.delete(surplus, 2)).all()
 
 
+def test_fields_beyond_the_header_of_a_manifest_are_kept_and_named(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
+    release = write_ego4d(tmp_path, {UIDS[0]: recordings[UIDS[0]]})
+    path = release / "full_scale" / "manifest.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], f"{lines[1]},more, and more"]))
+    found, (episode,), _ = ingest(tmp_path)
+    assert [(problem.check, problem.severity) for problem in found.problems] == [("ragged_rows", "warning")]
+    assert episode.info.metadata["manifest"]["surplus"] == "more, and more"
+
+
 def test_a_broken_annotation_file_is_named_and_costs_no_video(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
     release = write_ego4d(tmp_path, recordings)
     path = release / "annotations" / "narration.json"
