@@ -111,7 +111,7 @@ def _texts(name: str, segments: Sequence[Segment], doc: str) -> SideStream:
 
 def _taken(values: Array | Items, rows: Array | slice) -> Array | Items:
     if isinstance(values, Items):
-        places = np.arange(len(values))[rows].tolist()
+        places = range(*rows.indices(len(values))) if isinstance(rows, slice) else rows.tolist()
         encodings = values.encodings if isinstance(values.encodings, str) else [values.encodings[row] for row in places]
         return Items([values.data[row] for row in places], encodings)
     return values[rows]
@@ -167,6 +167,8 @@ def episodes_of_video(
 ) -> Iterator[Event]:
     """Yield the episodes of a recording as events: one without a rule, else one for each cut.
 
+    An episode holds the texts of all annotations that begin in it; the one that it was cut by is also its task.
+
     Args:
         tracks: the videos, on one clock (that of their containers).
         main: the stream whose frames count; a cut without any of them is no episode.
@@ -183,12 +185,11 @@ def episodes_of_video(
         yield from _episode(tracks, main, [*sides, *text_streams(segments)], Cut(OPEN_START, OPEN_END, "whole"), info, True)
         return
     cuts, problems = find_cuts(rule, first_track, segments, files, where)
-    for problem in [*problems, *_uncut(sides, cuts, where)]:
+    for problem in [*problems, *_uncut(sides, cuts, where), *_unheard(segments, cuts, where)]:
         yield Noticed(problem)
     repeated = Counter(cut.segment.key for cut in cuts if cut.segment is not None)
     texts = text_streams(segments)
     for number, cut in enumerate(cuts):
-        said = text_streams([cut.segment]) if cut.segment is not None else texts
         key = cut.segment.key if cut.segment is not None and repeated[cut.segment.key] == 1 and cut.segment.key else str(number)
         first, count = cut.rows(first_track.index.pts_ns)
         shown = {
@@ -207,7 +208,7 @@ def episodes_of_video(
             about["annotation"] = dict(cut.segment.about)
             tasks = tuple(dict.fromkeys([*([cut.segment.text] if cut.segment.text.strip() else []), *tasks]))
         whole_key = f"{info.key}/{key}" if info.key else key
-        yield from _episode(tracks, main, [*sides, *said], cut, replace(info, key=whole_key, tasks=tasks, metadata={**info.metadata, **about}), number == 0)
+        yield from _episode(tracks, main, [*sides, *texts], cut, replace(info, key=whole_key, tasks=tasks, metadata={**info.metadata, **about}), number == 0)
 
 
 def _uncut(sides: Sequence[SideStream], cuts: Sequence[Cut], where: str) -> Iterator[Problem]:
@@ -228,6 +229,22 @@ def _uncut(sides: Sequence[SideStream], cuts: Sequence[Cut], where: str) -> Iter
         if outside:
             message = f"{where}: {side.column.name}: {outside} of {len(stamps)} samples lie in no episode"
             yield Problem("samples_in_no_episode", message, where, "info")
+
+
+def _unheard(segments: Sequence[Segment], cuts: Sequence[Cut], where: str) -> Iterator[Problem]:
+    """Say how many annotations begin in no episode, and of which streams."""
+    rows = _in_order(segments)
+    starts = _times([part.start_ns for part in rows])
+    change = np.zeros(len(rows) + 1, dtype=np.int64)
+    for cut in cuts:
+        first, count = cut.rows(starts)
+        change[first] += 1
+        change[first + count] -= 1
+    gone = Counter(rows[row].stream for row in np.flatnonzero(np.cumsum(change[:-1]) == 0).tolist())
+    if gone:
+        shown = ", ".join(f"{count} of {name}" for name, count in sorted(gone.items())[:8])
+        message = f"{where}: {sum(gone.values())} of {len(rows)} annotations begin in no episode and are not kept: {shown}"
+        yield Problem("annotations_in_no_episode", message[:500], where, "info")
 
 
 def _episode(tracks: Sequence[VideoTrack], main: str, sides: Sequence[SideStream], cut: Cut, info: EpisodeInfo, first: bool) -> Iterator[Event]:

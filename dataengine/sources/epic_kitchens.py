@@ -30,7 +30,7 @@ from dataengine.video.container import HEAD_BYTES, sniff
 from dataengine.video.index import FrameIndex
 
 NAME = "epic_kitchens"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "a CSV whose header names narration_id, video_id, start_timestamp and stop_timestamp, and videos that are called as its video_id says"
 KEEPS = "the video's own bytes, each segment's narration with its start, end and time of narration, all its other fields as JSON, splits, participant_id as metadata"
 
@@ -161,7 +161,7 @@ def _video_info(files: Opener, paths: Sequence[str], video: str, index: FrameInd
             if isinstance(said_s, int | float) and abs(said_s - index.duration_ns / 1e9) > 1:
                 wrong.append(f"{said_s:g} s where the video has {index.duration_ns / 1e9:g}")
             differs = [Problem("declared_facts_differ", f"{path}: {video}: {'; '.join(wrong)}", path)] if wrong else []
-            return record, differs
+            return record, [*table.problems, *differs]
     return {}, []
 
 
@@ -178,10 +178,13 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     segments: dict[str, Segment] = {}
     for path in item.extra.get("tables", ()):
         try:
-            found, faults = _segments(read_csv(files, path, MAX_TABLE_BYTES), video, _split(path), path)
+            table = read_csv(files, path, MAX_TABLE_BYTES)
+            found, faults = _segments(table, video, _split(path), path)
         except (BadRecording, KeyError) as error:
             yield Noticed(Problem("unreadable_annotations", f"{path}: the segments cannot be read: {error}"[:500], path))
             continue
+        for fault in table.problems:
+            yield Noticed(fault)  # of the table, whichever videos its rows name
         problems += faults
         for number, segment in enumerate(found):
             segments.setdefault(segment.key or f"{path}:{number}", segment)  # tables of single challenges repeat what the main ones say

@@ -33,10 +33,10 @@ from dataengine.sources.named_files import below, is_inside
 from dataengine.video.index import FrameIndex
 
 NAME = "json_mp4"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = 'a JSON file with "videos": [{"video_path": "…"}, …], the paths from its folder or one above; splits from the folder below `annotation`'
 KEEPS = (
-    "the videos' own bytes; every list of numbers as rows (float64, as JSON writes them), those at video rate on the frames' times, faster ones between them; "
+    "the videos' own bytes; every list of numbers as rows (float64, as JSON writes them, or integers where all are; those that no type holds exactly stay as JSON), those at video rate on the frames' times, faster ones between them; "
     "texts as tasks, success, the rest of the JSON as metadata. Not kept: latent videos (.pt), which are never opened"
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,23 @@ from dataengine.core.arrays import Array
 
 MAX_STRIDE = 1000
 MAX_RANK = 4
+EXACT = 2.0**53  # up to which float64 holds every integer
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what nested lists hold, in their order."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from _leaves(entry)
+    else:
+        yield value
 
 
 def table_of(value: Any) -> Array | None:
-    """Return a JSON list of numbers, or of equally long lists of numbers, as (N, ...) float64, int64 or bool; None for anything else.
+    """Return a JSON list of numbers, or of equally long lists of numbers, as (N, ...) float64, int64, uint64 or bool; None for anything else.
 
-    JSON says nothing of a number's type: one with a point or an exponent anywhere makes all of them float64, which holds each as it was written.
+    JSON says nothing of a number's type: one with a point or an exponent anywhere makes all of them float64, which holds each as it was written. Integers are
+    never rounded: beyond int64 they are uint64 where none is negative, and where no type holds all of them there is no table.
     """
     if not isinstance(value, list) or not value:
         return None
@@ -24,9 +35,16 @@ def table_of(value: Any) -> Array | None:
         table = np.asarray(value)
     except (ValueError, OverflowError, TypeError):
         return None
-    if table.dtype.kind == "u":  # numbers beyond int64
-        table = table.astype(np.float64)
-    return table if table.dtype.kind in "bif" and table.size and table.ndim <= MAX_RANK else None
+    if table.dtype.kind == "f" and bool(np.any(np.abs(table) >= EXACT)):  # numpy rounds integers beyond int64, and those beside a decimal
+        try:
+            numbers = list(_leaves(value))
+            if all(type(number) is int and number >= 0 for number in numbers):
+                table = np.array(numbers, np.uint64).reshape(table.shape)
+            elif any(type(number) is int and int(float(number)) != number for number in numbers):
+                return None
+        except OverflowError:
+            return None
+    return table if table.dtype.kind in "biuf" and table.size and table.ndim <= MAX_RANK else None
 
 
 def stride_of(rows: int, frames: int) -> list[int]:

@@ -106,6 +106,7 @@ def read_side_cars(files: Opener, video: str, tables: Iterable[str], jsons: Iter
     for path in [*asked, *jsons]:
         try:
             for name, table, rest in _tables(files, path):
+                found.problems += table.problems
                 timed = read_timed(table, path, span_ns, name or _word(path, stem), unit)
                 found.sides += timed.sides
                 found.segments += timed.segments

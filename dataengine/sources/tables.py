@@ -12,7 +12,9 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.errors import BadRecording
+from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
+from dataengine.sources.ragged_csv import evened
 
 MAX_CSV_BYTES = 256 << 20  # an hour of an IMU at 200 Hz takes 110 MB
 MAX_JSON_BYTES = 32 << 20
@@ -29,11 +31,15 @@ MAX_SECONDS = 1 << 33
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table of N rows: `texts` are columns as texts (polars Series of strings, null where empty), `arrays` columns that hold a list of numbers in each row."""
+    """A table of N rows: `texts` are columns as texts (polars Series of strings, null where empty), `arrays` columns that hold a list of numbers in each row.
+
+    `problems` are what is wrong with the file as a whole.
+    """
 
     rows: int
     texts: Mapping[str, Any]
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -68,14 +74,19 @@ class WrittenFloat(float):
 
 
 def read_csv(files: Opener, path: str, limit: int = MAX_CSV_BYTES) -> Table:
-    """Read a CSV file with a header; raise BadRecording."""
+    """Read a CSV file with a header; rows of more fields than it names keep them and are a problem of the table; raise BadRecording."""
     import polars as pl
 
     data = files.read_bytes(path, limit)
     if b"\0" in data[:4096]:
         raise BadRecording(path, "a CSV file of text", "bytes of value 0", "check that this is the file it claims to be", check="unreadable_table")
+    ragged: Problem | None = None
     try:
-        frame = pl.read_csv(data, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+        try:
+            frame = pl.read_csv(data, infer_schema=False, encoding="utf8-lossy")
+        except pl.exceptions.ComputeError:  # rows of more fields than the header, among others
+            data, ragged = evened(data, path)
+            frame = pl.read_csv(data, infer_schema=False, encoding="utf8-lossy")
     except (pl.exceptions.PolarsError, ValueError, OverflowError) as error:
         raise BadRecording(
             path, "a CSV file with a header", str(error).splitlines()[0][:200] if str(error) else "an empty file", check="unreadable_table"
@@ -86,7 +97,7 @@ def read_csv(files: Opener, path: str, limit: int = MAX_CSV_BYTES) -> Table:
     for place, name in enumerate(frame.columns):
         shown = name.strip().lstrip("\ufeff") or f"column_{place}"  # the index that pandas writes has no name
         texts[shown if shown not in texts else f"{shown}_{place}"] = frame.get_column(name).str.strip_chars().replace("", None)
-    return Table(frame.height, texts)
+    return Table(frame.height, texts, problems=() if ragged is None else (ragged,))
 
 
 def read_lines(files: Opener, path: str) -> Table:

@@ -24,7 +24,7 @@ from dataengine.video.index import FrameIndex
 from dataengine.video.probe import MediaInfo, TrackInfo
 
 NAME = "video"
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 RECOGNISED_BY = (
     "content of MP4, MOV, MKV, WebM, AVI or MPEG-TS, whatever the file's extension; captions: <stem>.txt, <stem>.json, "
     '<stem>.srt, <stem>.vtt beside it, or a JSON file {"<file name>": "<caption>", ...} in its folder or above; tables of poses, inertial samples '

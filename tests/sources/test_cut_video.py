@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from dataengine.core.column import Column
 from dataengine.core.episode import Episode, EpisodeInfo, Noticed, episodes_of
@@ -80,7 +81,7 @@ def test_all_streams_are_cut_by_the_same_half_open_range_on_their_own_clocks(tmp
     assert noticed == []
 
 
-def test_each_annotation_is_an_episode_with_its_own_text_and_the_rest_is_kept_or_dropped(tmp_path: Path) -> None:
+def test_each_annotation_is_an_episode_with_its_text_as_task_and_the_rest_is_kept_or_dropped(tmp_path: Path) -> None:
     film(tmp_path)
     segments = [Segment(200 * MS, 500 * MS, "open door", "v_0", {"verb": "open"}), Segment(400 * MS, 600 * MS, "take cup", "v_1", {"verb": "take"})]
     episodes, noticed = cut(tmp_path, EpisodeRule("annotation"), [imu([0, 250, 450, 700])], segments)
@@ -92,13 +93,56 @@ def test_each_annotation_is_an_episode_with_its_own_text_and_the_rest_is_kept_or
     ]
     door = episodes[1]
     assert door.info.metadata["annotation"] == {"verb": "open"}
-    assert list(door.streams["language.narration"].values.data) == [b"open door"]
-    assert [json.loads(row) for row in door.streams["annotation"].values.data] == [{"verb": "open"}]
+    assert list(door.streams["language.narration"].values.data) == [b"open door", b"take cup"]  # the cup is taken before the door is open
+    assert [json.loads(row) for row in door.streams["annotation"].values.data] == [{"verb": "open"}, {"verb": "take"}]
     assert [episode.streams["observation.imu"].values.tolist() for episode in episodes] == [[0], [1, 2], [2], [3]]
     assert sorted(noticed) == ["overlapping_annotations", "unannotated_frames"]
     dropped, noticed = cut(tmp_path, EpisodeRule("annotation", rest="drop"), [imu([0, 250, 450, 700])], segments)
     assert [episode.info.key for episode in dropped] == ["v_0", "v_1"]
     assert "samples_in_no_episode" in noticed
+
+
+def test_moments_and_other_annotations_go_with_the_episodes_that_they_begin_in(tmp_path: Path) -> None:
+    film(tmp_path)
+    spans = [Segment(200 * MS, 500 * MS, "wash", "m0", stream="language.moments"), Segment(500 * MS, 700 * MS, "dry", "m1", stream="language.moments")]
+    said = [Segment(at * MS, None, f"at {at}", about={"uid": at}) for at in (150, 200, 499, 500, 650, 700)]
+    episodes, noticed = cut(tmp_path, EpisodeRule("annotation"), [], [*spans, *said])
+    assert [[text.decode() for text in episode.streams["language.narration"].values.data] for episode in episodes] == [
+        ["at 150"],
+        ["at 200", "at 499"],
+        ["at 500", "at 650"],
+        ["at 700"],
+    ]
+    assert [[json.loads(row)["uid"] for row in episode.streams["annotation"].values.data] for episode in episodes] == [[150], [200, 499], [500, 650], [700]]
+    assert [[text.decode() for text in episode.streams["language.moments"].values.data] for episode in episodes[1:3]] == [["wash"], ["dry"]]
+    assert noticed == ["unannotated_frames"]
+
+
+@pytest.mark.parametrize("rest", ["keep", "drop"])
+def test_annotations_that_begin_in_no_episode_are_counted(tmp_path: Path, rest: Any) -> None:
+    """Frames are 100 ms apart: between 410 and 490 ms there is none, so that no rest begins there either."""
+    film(tmp_path)
+    index = KeptVideos(list_source(str(tmp_path)).opener).main("a.mp4")
+    spans = [Segment(200 * MS, 410 * MS, "wash"), Segment(490 * MS, 700 * MS, "dry")]
+    said = [Segment(at * MS, None, f"at {at}", stream="language.note") for at in (100, 300, 409, 410, 450, 490, 699, 700, 2000)]
+    track = VideoTrack("observation.images.main", "a.mp4", index)
+    events = list(
+        episodes_of_video(
+            [track],
+            track.stream,
+            EpisodeInfo("d", {}, "measured"),
+            list_source(str(tmp_path)).opener,
+            EpisodeRule("annotation", rest=rest),
+            [],
+            [*spans, *said],
+        )
+    )
+    (problem,) = [event.problem for event in events if isinstance(event, Noticed) and event.problem.check == "annotations_in_no_episode"]
+    gone = {"keep": 2, "drop": 5}[rest]  # 410 and 450; without the rest also 100, 700 and 2000
+    assert problem.severity == "info"
+    assert f"{gone} of 11 annotations begin in no episode and are not kept: {gone} of language.note" in problem.message
+    held = sum(len(episode.streams["language.note"]) for episode in episodes_of(events) if isinstance(episode, Episode) and "language.note" in episode.streams)
+    assert held == len(said) - gone
 
 
 def test_without_annotations_the_recording_is_one_episode_and_says_so(tmp_path: Path) -> None:

@@ -113,6 +113,16 @@ def test_what_the_table_of_videos_says_is_held_against_the_video(tmp_path: Path,
     assert noticed == ["annotation_without_frames", "unannotated_frames"]
 
 
+def test_a_narration_with_a_comma_and_no_quotes_is_named_and_its_row_kept(tmp_path: Path, recording: ArmRecording) -> None:
+    write_epic_kitchens(tmp_path, {"P01_01": recording}, {"P01_01": SEGMENTS})
+    header = "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,narration"
+    row = "P01_01_0,P01,P01_01,00:00:00.14,00:00:00.40,open door, then close it"
+    (tmp_path / "epic-kitchens-100-annotations" / "EPIC_100_train.csv").write_text(f"{header}\n{row}\n")
+    _, (episode,), noticed = ingest(tmp_path)
+    assert noticed == ["ragged_rows"]
+    assert list(episode.streams["language.narration"].values.data) == [b"open door, then close it"]  # type: ignore[union-attr]
+
+
 def test_other_videos_and_tables_are_left_to_others(tmp_path: Path, recording: ArmRecording) -> None:
     write_epic_kitchens(tmp_path, {"P01_01": recording}, {"P01_01": SEGMENTS})
     write_film(tmp_path / "holiday.mp4", numbered(3))

@@ -220,6 +220,38 @@ def test_rows_of_json() -> None:
     assert table_of([2**80]) is None
 
 
+@pytest.mark.parametrize("values", [[2**63 + 1, 2**63 + 3], [[1, 2], [2**64 - 1, 3]], [[0, 2**63 + 1]], [2**62 + 1, 0]])
+def test_integers_beyond_float64_keep_their_value(values: list[Any]) -> None:
+    table = table_of(values)
+    assert table is not None
+    assert table.dtype == (np.uint64 if np.max(np.array(values, dtype=object)) >= 2**63 else np.int64)
+    assert table.tolist() == values
+
+
+@pytest.mark.parametrize("values", [[2**60 + 1, 0.5], [[0.5, 1], [2**53 + 1, 2]], [-1, 2**63 + 1], [2**63 + 1, 0.5], [2**64, 2**53 + 1, 0.5], [-1, 2**64 - 1]])
+def test_integers_that_no_type_holds_are_no_table(values: list[Any]) -> None:
+    assert table_of(values) is None
+
+
+def test_large_integers_that_float64_holds_may_stand_beside_decimals() -> None:
+    table = table_of([2**60, 0.5, 1e300])
+    assert table is not None
+    assert table.tolist() == [float(2**60), 0.5, 1e300]
+
+
+def test_numbers_that_no_type_holds_stay_as_they_were_written(tmp_path: Path) -> None:
+    (path,) = write_json_mp4(tmp_path, [12])
+    content = json.loads(path.read_text())
+    stamps = [2**60 + 1 + row for row in range(12)]
+    path.write_text(json.dumps({**content, "ticks": [2**63 + 1 + row for row in range(12)], "stamps": [*stamps[:-1], 0.5]}))
+    (episode,) = episodes(READER, tmp_path)
+    ticks = episode.streams["ticks"].values
+    assert isinstance(ticks, np.ndarray)
+    assert (ticks.dtype, ticks.tolist()) == (np.uint64, [2**63 + 1 + row for row in range(12)])
+    assert "stamps" not in episode.streams
+    assert episode.info.metadata["annotation"]["stamps"] == [*stamps[:-1], 0.5]
+
+
 def _mutants(tmp_path: Path, count: int, seed: int) -> None:
     (path,) = write_json_mp4(tmp_path, [12])
     beside = {film.relative_to(tmp_path).as_posix(): film.read_bytes() for film in (tmp_path / "videos").rglob("*.mp4")}

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from dataengine.core.episode import Episode, episodes_of
-from dataengine.core.errors import ConfigError
+from dataengine.core.errors import BadRecording, ConfigError
 from dataengine.core.protocols import Found, ReadOptions
 from dataengine.core.stream import Items
 from dataengine.sources import video
 from dataengine.sources.listing import list_source
+from dataengine.sources.ragged_csv import evened
 from tests.support.child import run_over, run_reader, tally
 from tests.support.films import numbered, write_film
 from tests.support.mutate import mutants
@@ -158,6 +159,69 @@ def test_a_matrix_in_sixteen_columns_is_one_stream(tmp_path: Path) -> None:
     _, episode = ingest(tmp_path)
     stream = episode.streams["observation.pose_matrix"]
     assert stream.values.tolist() == [np.arange(16.0).reshape(4, 4).tolist()]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_comma_in_a_text_without_quotes_is_a_part_of_it(tmp_path: Path, ending: str) -> None:
+    lines = ["start_s,end_s,narration", '0.0,0.2,"wash, dry"', "", "0.2,0.5,open the door, then close it", "0.5,0.6,,,wait,", "0.6,0.9,leave", "0.9,0.95,go,,"]
+    (tmp_path / "a.csv").write_bytes(ending.join(lines).encode())
+    _, episode = ingest(tmp_path)
+    texts = episode.streams["language.narration"]
+    assert list(texts.values.data) == [b"wash, dry", b"open the door, then close it", b",,wait,", b"leave", b"go"]  # type: ignore[union-attr]
+    assert texts.clocks["end"].tolist() == [200 * MS, 500 * MS, 600 * MS, 900 * MS, 950 * MS]
+    (problem,) = episode.info.problems
+    assert (problem.check, problem.severity) == ("ragged_rows", "warning")
+    assert "a.csv: 2 of 5 rows have more fields than the header, the first in line 4; the rest is joined" in problem.message
+
+
+def test_fields_beyond_a_header_of_numbers_are_a_column_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("timestamp_s,ax,ay,az\n0,1,2,3\n0.1,1,2,3,77,lost\n0.2,4,5,6\n0.3,4,5,6,nan\n")
+    _, episode = ingest(tmp_path)
+    assert episode.streams["observation.accelerometer"].values.tolist() == [[1, 2, 3], [1, 2, 3], [4, 5, 6], [4, 5, 6]]  # type: ignore[union-attr]
+    assert list(episode.streams["observation.surplus"].values.data) == [b"", b"77,lost", b"", b"nan"]  # type: ignore[union-attr]
+    (problem,) = episode.info.problems
+    assert "2 of 4 rows have more fields than the header, the first in line 3" in problem.message
+
+
+def test_a_film_is_cut_by_narrations_with_commas(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("start_s,end_s,narration\n0.0,0.5,open the door, then close it\n")
+    write_film(tmp_path / "a.mp4", numbered(30))
+    listing = list_source(str(tmp_path))
+    (item,) = video.find(listing).items
+    options = ReadOptions(config={"episodes": {"by": "annotation", "rest": "drop"}})
+    (cut,) = [event for event in episodes_of(video.read(item, listing.opener, options)) if isinstance(event, Episode)]
+    assert cut.info.tasks == ("open the door, then close it",)
+    assert checks(cut) == ["ragged_rows"]
+
+
+def test_commas_at_the_ends_of_rows_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("timestamp_s,v\n0,1,\n0.1,2, ,\n")
+    _, episode = ingest(tmp_path)
+    assert episode.streams["observation.v"].values.tolist() == [1, 2]  # type: ignore[union-attr]
+    assert checks(episode) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (b"1,2,3\n4,5\n", b"a,b,surplus\n1,2,3\n4,5,\n"),  # a number: a column of its own
+        (b"1,x,3\n", b'a,b\n1,"x,3"\n'),  # no whole row: by the odd ones
+        (b"1,x,3\n2,00:01:02.5\n", b"a,b,surplus\n1,x,3\n2,00:01:02.5,\n"),  # whole rows hold times there
+        (b"1,5,6\n2,none\n3,x\n", b'a,b\n1,"5,6"\n2,none\n3,x\n'),
+        (b'1,"u\nv",w\n', b'a,b\n1,"u\nv,w"\n'),
+    ],
+)
+def test_rows_are_made_even(rows: bytes, expected: bytes) -> None:
+    even, problem = evened(b"a,b\n" + rows, "a.csv")
+    assert even == expected
+    assert problem is not None
+    assert "the first in line 2" in problem.message
+
+
+@pytest.mark.parametrize("row", [b"1," * (1 << 20), b'"\n",' * (1 << 19), b'1,2,"3'])
+def test_rows_without_end_are_refused(row: bytes) -> None:
+    with pytest.raises(BadRecording, match="rows of a CSV file"):
+        evened(b"a,b\n" + row, "a.csv")
 
 
 def test_tables_of_other_things_are_left_alone_and_said(tmp_path: Path) -> None:

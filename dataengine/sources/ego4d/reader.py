@@ -25,12 +25,13 @@ from dataengine.sources.cuts import Segment, episode_rule
 from dataengine.sources.ego4d.annotations import kind_of, narrations, segments
 from dataengine.sources.json_elements import element
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, repeated_times
+from dataengine.sources.ragged_csv import SURPLUS
 from dataengine.sources.tables import header_of, read_csv
 from dataengine.sources.timed_table import read_timed
 from dataengine.video.index import FrameIndex
 
 NAME = "ego4d"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "a manifest.csv whose header names video_uid, exported_clip_uid or clip_uid beside videos that are called by them"
 KEEPS = (
     "the video's own bytes, narrations, summaries and benchmark segments as timed texts with all their plain fields, inertial samples on the video's clock, the manifest's "
@@ -48,8 +49,13 @@ SPLITS = ("split_em", "split_av", "split_fho")
 
 
 def _rows(data: bytes) -> list[dict[str, str]]:
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig", "replace"), newline=""))
-    return [{key: value for key, value in row.items() if key and isinstance(value, str)} for row in rows]
+    """Return the rows of a manifest by its header; what a row has beyond it stands under `SURPLUS`."""
+    found = []
+    for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig", "replace"), newline="")):
+        rest: Any = row.pop(None, [])
+        beyond = {SURPLUS: ",".join(rest)} if any(value.strip() for value in rest) else {}
+        found.append({key: value for key, value in row.items() if key and isinstance(value, str)} | beyond)
+    return found
 
 
 def _names(row: Mapping[str, str]) -> list[str]:
@@ -84,6 +90,10 @@ def find(listing: Listing) -> Found:
         except (BadRecording, csv.Error) as error:
             problems.append(Problem("unreadable_manifest", f"{path}: the manifest cannot be read: {error}"[:500], path, "error", advice="fetch it again"))
             continue
+        ragged = [number for number, row in enumerate(rows, 1) if SURPLUS in row]
+        if ragged:
+            message = f"{path}: {len(ragged)} of {len(rows)} rows have more fields than the header, the first is row {ragged[0]}; the rest is kept as {SURPLUS}"
+            problems.append(Problem("ragged_rows", message, path, advice="put texts with commas in quotes"))
         absent: list[str] = []
         here: set[str] = set()
         for row in rows:
@@ -166,12 +176,13 @@ def _imu(item: Item, files: Opener, index: FrameIndex) -> tuple[list[SideStream]
     problems: list[Problem] = []
     for path in item.extra.get("imu", ()):
         try:
-            timed = read_timed(read_csv(files, path), path, span_ns, "imu", clock="canonical_timestamp_ms", untimed="info")
+            table = read_csv(files, path)
+            timed = read_timed(table, path, span_ns, "imu", clock="canonical_timestamp_ms", untimed="info")
         except BadRecording as error:
             problems.append(Problem("unreadable_side_car", str(error), path, "warning", error.expected, error.found, error.advice))
             continue
         sides += timed.sides
-        problems += timed.problems
+        problems += [*table.problems, *timed.problems]
     return sides, problems
 
 

@@ -24,6 +24,7 @@ from dataengine.core.stream import Items, Rows
 
 POSE = "observation.camera_pose"
 FRAME = "slam_world"
+ON_VIDEO = "video"  # a clock that was recorded from the first frame on, counted on the container's: by the time of that frame
 MAX_ROWS = 5_000_000
 
 _POSE_COLUMNS = ("x", "y", "z", "q_x", "q_y", "q_z", "q_w")
@@ -70,6 +71,8 @@ class CameraTrajectory:
         times_ns = self.frame_times_ns(frame_ns)
         if times_ns is not None:
             clocks["pts"] = times_ns
+        elif len(frame_ns):
+            clocks[ON_VIDEO] = self.timestamp_ns + frame_ns[0]
         yield Rows("slam.camera_pose", self.pose, clocks)
         yield Rows("slam.is_lost", self.lost, clocks)
         for name, values in self.others.items():

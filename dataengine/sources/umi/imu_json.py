@@ -18,6 +18,7 @@ from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.errors import BadRecording
 from dataengine.core.stream import Items, Rows
+from dataengine.sources.umi.camera_trajectory import ON_VIDEO
 
 MAX_BYTES = 256 << 20
 MAX_STREAMS = 256
@@ -33,7 +34,7 @@ def _bad(where: str, expected: str, found: object) -> BadRecording:
 
 
 class ImuJson:
-    """The streams of one file: `imu.<key>` by their own times, clock "cts" (and "date" where every sample has one).
+    """The streams of one file: `imu.<key>` by their own times, clock "cts" (and "date" where every sample has one), and those on the video's clock, "video".
 
     Args:
         data: the file's content.
@@ -74,15 +75,12 @@ class ImuJson:
             return True
         rows = [sample.get("value") for sample in samples]
         rows = [row if isinstance(row, list) else [row] for row in rows]
-        if len({len(row) for row in rows}) != 1 or not all(type(value) in (int, float) for row in rows for value in row):
-            return False  # faces, scenes: they stay in the document
+        if len({len(row) for row in rows}) != 1 or not all(type(value) is float or (type(value) is int and _is_held(value)) for row in rows for value in row):
+            return False  # faces, scenes, integers that float64 would round: they stay in the document
         times = [sample.get("cts") for sample in samples]
         if not all(type(value) in (int, float) and math.isfinite(value) and abs(value) < _MAX_MS for value in times):
             raise _bad(where, "a time in ms (cts) for each sample", next((value for value in times if type(value) not in (int, float)), "others"))
-        try:
-            table = np.array(rows, np.float64)
-        except OverflowError:
-            raise _bad(where, "numbers of 64 bits", "larger ones") from None
+        table = np.array(rows, np.float64)
         clocks = {"cts": np.array([round(value * 1e6) for value in times], np.int64)}
         dates = _dates_ns([sample.get("date") for sample in samples])
         if dates is not None:
@@ -102,10 +100,10 @@ class ImuJson:
         )
         return all(sample.keys() <= _SAMPLE_KEYS for sample in samples) and (dates is not None or not any("date" in sample for sample in samples))
 
-    def rows(self) -> Iterator[Rows]:
-        """Yield the rows of all streams; the document itself where it says more than they hold."""
+    def rows(self, first_ns: int = 0) -> Iterator[Rows]:
+        """Yield the rows of all streams, `first_ns` the time of the video's first frame, from which "cts" counts; the document itself where it says more."""
         for name, (table, clocks) in self._tables.items():
-            yield Rows(name, table, clocks)
+            yield Rows(name, table, {**clocks, ON_VIDEO: clocks["cts"] + first_ns})
         if self._document is not None:
             self.columns[DOCUMENT] = Column(DOCUMENT, kind="message", dtype="bytes", encoding="json", steps=False, doc="the export as it came")
             yield Rows(DOCUMENT, Items([self._document], "json"))
@@ -113,7 +111,12 @@ class ImuJson:
     @property
     def stream_clocks(self) -> Mapping[str, str]:
         """Return the clock of each stream."""
-        return dict.fromkeys(self._tables, "cts")
+        return dict.fromkeys(self._tables, ON_VIDEO)
+
+
+def _is_held(value: int) -> bool:
+    """Return whether float64 holds an integer as it is."""
+    return abs(value) <= 2**53 or (abs(value) < 2**64 and int(float(value)) == value)
 
 
 def _dates_ns(values: list[Any]) -> Array | None:

@@ -1,7 +1,7 @@
 """A raw UMI session: each demonstration is an episode of its video, its camera's path as SLAM found it, and its sensors; SLAM itself stays outside.
 
 Times: the video's are the container's; a row of the path goes by the time of its frame where `frame_idx` names it, else by its own `timestamp`; samples of
-`imu_data.json` by their `cts`. All three count from the first frame. The plan and the detected tags are pickles, which are never read: with them the cuts into
+`imu_data.json` by their `cts`. The last two count from the first frame, whose time on the container's clock is added to them. The plan and the detected tags are pickles, which are never read: with them the cuts into
 episodes, the width of the gripper and the pose of its tip are absent. Where somebody wrote them as JSON (`dataset_plan.json`, `tag_detection.json`), those are.
 """
 
@@ -23,12 +23,12 @@ from dataengine.core.protocols import Found, Item, Listing, Opener, ReadOptions
 from dataengine.core.stream import Items, Rows
 from dataengine.sources.gopro.telemetry import Telemetry, may_have_telemetry
 from dataengine.sources.kept_video import KeptVideos, constant_rate_hz, frame_column, frame_rows, repeated_times
-from dataengine.sources.umi.camera_trajectory import POSE, CameraTrajectory, parse_trajectory
+from dataengine.sources.umi.camera_trajectory import ON_VIDEO, POSE, CameraTrajectory, parse_trajectory
 from dataengine.sources.umi.imu_json import MAX_BYTES, ImuJson
 from dataengine.sources.umi.session import find_session
 
 NAME = "umi_session"
-VERSION = "1"
+VERSION = "2"
 RECOGNISED_BY = "raw_video.mp4 beside a camera trajectory with its header, or in a folder demos/{demo_*, mapping, gripper_calibration*}"
 KEEPS = (
     "the video's own bytes, its GoPro telemetry, every row of the camera's path with what was lost marked, imu_data.json, calibration of gripper and tag; "
@@ -78,11 +78,11 @@ class _Demo:
         yield from found.rows(frame_ns)
         columns = found.columns(by_frame)
         self.columns |= columns
-        self.clocks |= dict.fromkeys(columns, "pts" if by_frame else "timestamp")
+        self.clocks |= dict.fromkeys(columns, "pts" if by_frame else ON_VIDEO)
         self.metadata["trajectory"] = {"rows": len(found.lost), "lost": int(np.count_nonzero(found.lost))}
 
-    def sensors(self) -> Iterator[Rows]:
-        """Yield the sensors of `imu_data.json`."""
+    def sensors(self, first_ns: int) -> Iterator[Rows]:
+        """Yield the sensors of `imu_data.json`; `first_ns` is the time of the video's first frame."""
         path = self._item.extra.get("imu")
         if path is None:
             return
@@ -91,7 +91,7 @@ class _Demo:
         except BadRecording as error:
             self._note("unreadable_imu", path, error)
             return
-        yield from found.rows()
+        yield from found.rows(first_ns)
         self.columns |= found.columns
         self.clocks |= found.stream_clocks
         if found.metadata:
@@ -168,7 +168,7 @@ def read(item: Item, files: Opener, options: ReadOptions) -> Iterator[Event]:
     demo.problems += [problem for problem in (repeated_times(VIDEO_STREAM, index, item.path), videos.decodes(item.path, index)) if problem is not None]
     yield frame_rows(VIDEO_STREAM, item.path, index)
     yield from demo.trajectory(index.pts_ns)
-    yield from demo.sensors()
+    yield from demo.sensors(int(index.pts_ns[0]))
     yield from demo.tags()
     demo.beside()
     telemetry = Telemetry(files, item.path)

@@ -106,6 +106,39 @@ def test_segments_with_an_end_can_be_episodes(tmp_path: Path, recordings: dict[s
     assert values.first == 6
 
 
+def test_narrations_go_with_the_segments_that_they_are_spoken_in(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
+    write_ego4d(tmp_path, {UIDS[0]: recordings[UIDS[0]]})
+    task = recordings[UIDS[0]].task
+    _, (whole, moment), _ = ingest(tmp_path, episodes={"by": "annotation", "rest": "drop"})
+    assert texts(whole, "language.narration") == [(f"#C C {task}", 50), ("#C C moves the hand", 350), ("#O A man X looks", 550)]
+    assert texts(moment, "language.narration") == [("#C C moves the hand", 350)]  # the moment lasts from 200 to 400 ms
+    assert (moment.info.tasks, texts(moment, "language.moments")) == (("put_away",), [("put_away", 200)])
+    assert "language.summary" not in moment.streams  # it begins at 0
+
+
+def test_fields_beyond_the_header_of_inertial_samples_are_kept_and_named(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
+    release = write_ego4d(tmp_path, {UIDS[0]: recordings[UIDS[0]]})
+    path = release / "imu" / f"{UIDS[0]}.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], f"{lines[3]},0.25", *lines[4:]]))
+    _, (episode,), _ = ingest(tmp_path)
+    assert {problem.check for problem in episode.info.problems} == {"ragged_rows", "rows_without_time"}
+    surplus = episode.streams["observation.imu.surplus"].values
+    assert isinstance(surplus, np.ndarray)
+    assert surplus[2] == 0.25
+    assert np.isnan(np.delete(surplus, 2)).all()
+
+
+def test_fields_beyond_the_header_of_a_manifest_are_kept_and_named(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
+    release = write_ego4d(tmp_path, {UIDS[0]: recordings[UIDS[0]]})
+    path = release / "full_scale" / "manifest.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], f"{lines[1]},more, and more"]))
+    found, (episode,), _ = ingest(tmp_path)
+    assert [(problem.check, problem.severity) for problem in found.problems] == [("ragged_rows", "warning")]
+    assert episode.info.metadata["manifest"]["surplus"] == "more, and more"
+
+
 def test_a_broken_annotation_file_is_named_and_costs_no_video(tmp_path: Path, recordings: dict[str, ArmRecording]) -> None:
     release = write_ego4d(tmp_path, recordings)
     path = release / "annotations" / "narration.json"

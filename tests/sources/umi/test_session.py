@@ -34,6 +34,7 @@ from dataengine.sources.listing import list_source
 from dataengine.sources.umi import reader
 from dataengine.sources.umi.camera_trajectory import parse_trajectory
 from dataengine.sources.umi.imu_json import ImuJson
+from tests.support.films import numbered, write_film
 from tests.support.shared import shared_data
 
 CONFIG = ArmConfig(48, 64, cameras=("wrist",), max_steps=20)
@@ -185,9 +186,30 @@ def test_rows_of_every_second_frame_go_by_their_own_times(session: Path, recordi
     episode = read_all(session)[demo_name(0)]
     assert problems(episode)["frame_numbers_differ"] == "warning"
     stream = episode.streams["observation.camera_pose"]
-    assert episode.info.stream_clocks["observation.camera_pose"] == "timestamp"
+    assert episode.info.stream_clocks["observation.camera_pose"] == "video"
+    assert stream.clocks["timestamp"].tolist() == stream.clocks["video"].tolist()  # the film begins at 0
     assert stream.timestamps_ns is not None
     assert stream.timestamps_ns[0] == 66_667_000
+
+
+def test_times_that_count_from_the_first_frame_follow_a_film_that_begins_later(session: Path, recordings: list[ArmRecording]) -> None:
+    demo = session / "demos" / demo_name(0)
+    frames = len(recordings[0].cameras["wrist"].t_ns)
+    write_film(demo / "raw_video.mp4", numbered(frames), ticks=[60 + row for row in range(frames)])  # the first frame is at 2 s
+    path = demo / "camera_trajectory.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{number},{row.split(',', 1)[1]}" for number, row in enumerate(rows[::2]))]))
+    episode = read_all(session)[demo_name(0)]
+    assert episode.info.start_ns == episode.streams[reader.VIDEO_STREAM].clocks["pts"][0] == 2_000_000_000
+    gyro = episode.streams["imu.gyro"]
+    assert gyro.timestamps_ns is not None
+    np.testing.assert_array_equal(gyro.timestamps_ns, recordings[0].imu_t_ns)
+    np.testing.assert_array_equal(gyro.clocks["cts"], recordings[0].imu_t_ns)
+    np.testing.assert_array_equal(gyro.clocks["video"], recordings[0].imu_t_ns + 2_000_000_000)
+    pose = episode.streams["observation.camera_pose"]
+    assert problems(episode)["frame_numbers_differ"] == "warning"
+    assert pose.timestamps_ns is not None
+    assert (pose.timestamps_ns[0], pose.clocks["timestamp"][0], pose.clocks["video"][0]) == (66_667_000, 66_667_000, 2_066_667_000)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +272,13 @@ def test_an_export_that_says_more_than_its_tables_is_kept_whole(recordings: list
     whole = {part.stream: part for part in ImuJson(data, "a.json").rows()}
     assert set(whole) == {"imu.accl", "imu.gyro", "imu.document"}
     assert whole["imu.document"].values.data == [data]  # type: ignore[union-attr]
+
+
+def test_integers_that_float64_would_round_stay_in_the_document() -> None:
+    data = json.dumps({"1": {"streams": {"A": {"samples": [{"value": [2**60 + 1], "cts": 0}]}, "B": {"samples": [{"value": [2**60], "cts": 0}]}}}}).encode()
+    found = {part.stream: part.values for part in ImuJson(data, "a.json").rows()}
+    assert set(found) == {"imu.b", "imu.document"}
+    assert found["imu.document"].data == [data]  # type: ignore[union-attr]
 
 
 def test_a_real_gopro_film_in_a_session(tmp_path: Path) -> None:
