@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import BinaryIO
 
 import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import media_source
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows, Values
 from dataengine.privacy.audit import CameraAudit
 from dataengine.privacy.config import FacesConfig
@@ -74,7 +74,7 @@ class Camera:
     def _film(self, rows: Rows, values: MediaFrames, files: Opener) -> Iterator[Rows]:
         """Decode the frames of kept video: they become raw ones, which the store encodes."""
         self._wrap = lambda data, _: Frames(np.stack([np.asarray(part) for part in data]))
-        source: str | BinaryIO = files.local(values.uri) or files.open(values.uri)
+        source = media_source(files, values.uri, values.span)
         try:
             index = FrameIndex.from_columns(values.index, values.facts) if values.index is not None else frame_index(source, values.track, values.uri)
             with FrameReader(source, index, values.uri) as reader:

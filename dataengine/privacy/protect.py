@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dataengine.core.column import Column
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
 from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import media_source
 from dataengine.core.stream import Items, MediaFrames, Rows
 from dataengine.privacy.audit import Audit, CameraAudit
 from dataengine.privacy.cameras import Camera, blurred_column
@@ -23,7 +24,7 @@ from dataengine.privacy.picture_bytes import bare
 from dataengine.privacy.plan import StreamPlan, plan_streams
 from dataengine.privacy.policy import rules_digest
 from dataengine.privacy.scrubbing import UNSEARCHED, scrubbed_bytes, without_picture_texts
-from dataengine.privacy.survey import Reading, Survey, survey
+from dataengine.privacy.survey import Film, Reading, Survey, survey
 from dataengine.privacy.words import Words
 
 
@@ -142,18 +143,19 @@ class _Recording:
         self._plans = plan_streams(found, self._info.columns, config, self._words, self._audit.left_alone)
         self._names = self._new_names()
         self._cameras: dict[str, Camera] = {}
-        self._films: dict[str, set[int]] = {}
+        self._films: dict[Film, set[int]] = {}
         for name, sight in found.streams.items():
             if self._plans[name].treatment == "film":
-                for uri, tracks in sight.films.items():
-                    self._films.setdefault(uri, set()).update(tracks)
+                for film, tracks in sight.films.items():
+                    self._films.setdefault(film, set()).update(tracks)
             if self._plans[name].treatment == "withhold":
                 self._audit.withheld[self._names.get(name, name)] = self._plans[name].why
 
     def _learn_tags(self, words: Words) -> None:
         """Note what the containers of kept video say of people and things."""
-        for uri in sorted({uri for sight in self._found.streams.values() for uri in sight.films}):
-            source: str | BinaryIO = self._source.local(uri) or self._source.open(uri)
+        films = {film for sight in self._found.streams.values() for film in sight.films}
+        for uri, span in sorted(films, key=lambda film: (film[0], film[1] or (0, 0))):
+            source = media_source(self._source, uri, span)
             try:
                 tags = film_tags(source, uri)
             finally:
@@ -195,7 +197,7 @@ class _Recording:
         values = rows.values
         if plan.treatment == "film":
             assert isinstance(values, MediaFrames)
-            name, film = self._files.film(values.uri, self._films[values.uri])
+            name, film = self._files.film(values.uri, self._films[values.uri, values.span], values.span)
             self._audit.left_out[self._name(rows.stream)] = film.left_out
             values = cleaned(values, name, film)
         elif isinstance(values, Items) and plan.treatment == "pictures":

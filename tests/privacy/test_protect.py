@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,8 +39,19 @@ class LeftHalf:
         return [(0.0, 0.0, float(frame.shape[0]), frame.shape[1] / 2)]
 
 
+class Nobody:
+    """Finds no face anywhere."""
+
+    def detect(self, frame: np.ndarray) -> list[tuple[float, ...]]:  # type: ignore[type-arg]
+        return []
+
+
 def left_half() -> LeftHalf:
     return LeftHalf()
+
+
+def nobody() -> Nobody:
+    return Nobody()
 
 
 def protected(events: Callable[[], Iterator[Event]], root: Path, config: PrivacyConfig) -> tuple[list[Event], object]:
@@ -228,6 +240,69 @@ def test_kept_video_under_scrub_is_written_anew_with_the_same_frames(tmp_path: P
     assert b"mp4a" in original
     assert b"mp4a" not in data
     assert episode.info.metadata["privacy"]["left_out_of_video"] == {new: ["sound (aac)", "metadata of the container"]}
+
+
+def two_clips(root: Path) -> tuple[Callable[[], Iterator[Event]], list[FrameIndex], bytes]:
+    """Return how two recordings of one tar are read, their frame indexes and the tar: frames 0 .. 11 with somebody's name, and frames 30 .. 49."""
+    name, parts = "observation.images.main", []
+    for number, (first, count) in enumerate(((0, 12), (30, 20))):
+        parts.append(write_film(root / f"clip{number}.mp4", numbered(count, first=first), sound=not number))
+    with tarfile.open(root / "clips.tar", "w") as archive:
+        for part in parts:
+            archive.add(part, part.name)
+    with tarfile.open(root / "clips.tar") as archive:
+        spans = [(member.offset_data, member.size) for member in archive.getmembers()]
+    indexes = [frame_index(str(part)) for part in parts]
+    for part in parts:
+        part.unlink()
+
+    def read() -> Iterator[Event]:
+        for number, (index, span) in enumerate(zip(indexes, spans, strict=True)):
+            frames = MediaFrames("clips.tar", index.track, 0, len(index), index=index.as_columns(), facts=index.as_facts(), span=span)
+            yield Rows(name, frames, {"pts": index.pts_ns})
+            column = Column(name, kind="image", dtype="uint8", shape=(64, 96, 3), encoding="h264")
+            yield EpisodeInfo("lab", {name: column}, "measured", key=str(number), stream_clocks={name: "pts"})
+
+    return read, indexes, (root / "clips.tar").read_bytes()
+
+
+def test_clips_of_one_tar_are_blurred_each_for_itself(tmp_path: Path) -> None:
+    read, _, _ = two_clips(tmp_path)
+    events, _ = protected(read, tmp_path, BLUR.model_copy(update={"scrub": True}))
+    episodes = [part for part in episodes_of(events) if isinstance(part, Episode)]
+    assert [part for part in events if isinstance(part, Rejected)] == []
+    reference = PrivacyConfig(blur_faces=True, faces=FacesConfig(detector="tests.privacy.test_protect:nobody"))
+    shown = [part for part in episodes_of(protected(read, tmp_path, reference)[0]) if isinstance(part, Episode)]
+    for blurred, plain, first, count in zip(episodes, shown, (0, 30), (12, 20), strict=True):
+        before, after = plain.streams["observation.images.main"].values, blurred.streams["observation.images.main"].values
+        assert isinstance(before, Frames)
+        assert isinstance(after, Frames)
+        assert [number_of(frame) for frame in before.pixels] == list(range(first, first + count))
+        assert np.array_equal(after.pixels[:, :, 48:], before.pixels[:, :, 48:])
+        assert all(is_flat(frame[:, :48]) for frame in after.pixels)
+
+
+def test_clips_of_one_tar_are_written_anew_each_for_itself(tmp_path: Path) -> None:
+    read, indexes, archive = two_clips(tmp_path)
+    item = Protector(SCRUB, tmp_path / "scratch").item(read, SourceOpener(open_objects(str(tmp_path))))
+    episodes = [part for part in episodes_of(list(item.events())) if isinstance(part, Episode)]
+    assert len(episodes) == 2
+    seen = set()
+    for episode, index, first in zip(episodes, indexes, (0, 30), strict=True):
+        values = episode.streams["observation.images.main"].values
+        assert isinstance(values, MediaFrames)
+        assert values.index is not None
+        assert values.span is None
+        seen.add(values.uri)
+        clean = FrameIndex.from_columns(values.index, values.facts)
+        assert (clean.size == index.size).all()
+        path = item.files.local(values.uri)
+        assert path is not None
+        assert len(Path(path).read_bytes()) < len(archive) / 2
+        with FrameReader(path, clean) as reader:
+            assert [number_of(frame) for frame in reader.read(range(len(clean)))] == list(range(first, first + len(index)))
+    assert len(seen) == 2
+    item.close()
 
 
 def test_problems_and_rejections_are_scrubbed_too(tmp_path: Path) -> None:
