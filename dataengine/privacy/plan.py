@@ -13,7 +13,7 @@ from dataengine.core.column import LOSSLESS_KINDS, Column
 from dataengine.core.stream import Frames, Items, MediaFrames, Values
 from dataengine.privacy.config import PrivacyConfig
 from dataengine.privacy.payloads import SchemaFacts, message_type, schema_facts
-from dataengine.privacy.picture_bytes import DECODED
+from dataengine.privacy.picture_bytes import DECODED, channels_first
 from dataengine.privacy.survey import Sight, Survey
 from dataengine.privacy.words import Words
 
@@ -46,10 +46,16 @@ def _schema_of(column: Column) -> Mapping[str, Any] | None:
 
 
 def _picture_like(values: Any) -> bool:
-    """Whether numbers have the form of pictures: rows of (H, W) or (H, W, 1 to 4) of some size."""
+    """Whether numbers have the form of pictures that can be searched: rows of (H, W), (H, W, 1 to 4) or (1 to 4, H, W) of some size."""
     shape = values.shape[1:]
-    sides = shape[:2] if len(shape) == 3 and shape[2] in (1, 3, 4) else shape if len(shape) == 2 and values.dtype.kind == "u" else ()
+    plain = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    sides = shape[1:] if channels_first(shape) else shape[:2] if plain else ()
     return len(sides) == 2 and min(sides) >= SMALLEST_PICTURE_PX and values.dtype.kind in "uif"
+
+
+def _picture_sized(shape: tuple[int, ...]) -> bool:
+    """Whether rows have two sides that a picture could have, in whatever order."""
+    return sum(side >= SMALLEST_PICTURE_PX for side in shape) >= 2
 
 
 def _under_blur(column: Column, sight: Sight, config: PrivacyConfig, left_alone: dict[str, str]) -> StreamPlan | None:
@@ -76,10 +82,12 @@ def _under_blur(column: Column, sight: Sight, config: PrivacyConfig, left_alone:
                 return StreamPlan("withhold", f"pictures encoded as {', '.join(unknown)[:100]} cannot be searched for faces")
             return StreamPlan("blur")
         return None
-    if values.dtype.kind not in "biufc" or int(np.prod(values.shape[1:], dtype=np.int64)) <= SMALL_NUMBERS:
+    if int(np.prod(values.shape[1:], dtype=np.int64)) <= SMALL_NUMBERS:
         return None
     if _picture_like(values):
         return StreamPlan("blur")
+    if column.kind == "image" or _picture_sized(values.shape[1:]):
+        return StreamPlan("withhold", f"its rows ({values.dtype} {list(values.shape[1:])}) could be pictures in a form that cannot be searched for faces")
     if values.dtype.itemsize == 1 and values.dtype.kind in "iu":
         return StreamPlan("withhold", "its rows of bytes could be pictures, and cannot be searched for faces")
     return None

@@ -56,7 +56,10 @@ class ProtectedItem:
 
     def text(self, text: str) -> str:
         """Return a text about the item (its address, a message) without what the rules are about."""
-        return text if self._item_words is None else self._item_words.text(text, "catalog")
+        if self._item_words is None:
+            return text
+        self._item_words.learn_paths(text)
+        return self._item_words.text(text, "catalog")
 
     def close(self) -> None:
         """Let what lies on the disk go."""
@@ -97,7 +100,8 @@ class ProtectedItem:
                     except BadRecording as error:
                         broken = error
             elif isinstance(event, Rejected):
-                yield Rejected(self.text(event.key), self._problem(event.problem))
+                problem = self._problem(event.problem)  # its paths may say what a serial number in the key is
+                yield Rejected(self.text(event.key), problem)
                 return
             else:
                 if recording is not None and broken is None:
@@ -108,13 +112,14 @@ class ProtectedItem:
                     except BadRecording as error:
                         broken = error
                 assert broken is not None
-                problem = Problem(broken.check, str(broken), broken.where, "error", broken.expected, broken.found, broken.advice)
-                yield Rejected(self.text(event.key), self._problem(problem))
+                problem = self._problem(Problem(broken.check, str(broken), broken.where, "error", broken.expected, broken.found, broken.advice))
+                yield Rejected(self.text(event.key), problem)
                 return
 
     def _problem(self, problem: Problem) -> Problem:
         if self._item_words is None:
             return problem
+        self._item_words.learn_paths(problem.where)
         return scrubbed_problem(problem, self._item_words)
 
 

@@ -182,6 +182,42 @@ def test_png_grey_and_raw_pictures_keep_their_form(tmp_path: Path) -> None:
     assert "observation.blob" not in episode.info.columns
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "uint16", "int32"])
+def test_numbers_in_any_form_of_a_picture_are_searched_or_withheld(tmp_path: Path, dtype: str) -> None:
+    """Channels first, last or none, as LeRobot and replay buffers keep them; what cannot be searched does not go on."""
+    grey = np.broadcast_to(np.arange(96).reshape(1, 1, 96), (3, 64, 96)).astype(dtype) + np.arange(64).reshape(1, 64, 1).astype(dtype)
+    forms = {
+        "observation.grey": grey,
+        "observation.first": np.stack([grey, grey, grey], 1),
+        "observation.first_grey": grey[:, None],
+        "observation.last": np.stack([grey, grey, grey], -1),
+    }
+    hidden = {
+        "observation.two": np.stack([grey, grey], -1),
+        "observation.stacked": np.stack([grey, grey], 1)[..., None],
+        "observation.middle": np.stack([grey, grey, grey], 2),
+        "observation.declared": grey.reshape(3, -1),
+    }
+    calm = {"observation.state": grey[:, 0, :7]}
+    (hidden if dtype == "uint8" else calm).update({"action.chunk": grey[:, :16, :20], "observation.points": np.ones((3, 5000, 3), dtype)})
+    values = forms | hidden | calm
+    kinds = {"observation.declared": "image", "observation.first": "image"}
+    columns = [Column(name, kind=kinds.get(name, "numeric"), dtype=dtype, shape=part.shape[1:]) for name, part in values.items()]  # type: ignore[arg-type]
+    rows = [Rows(name, part, times(3)) for name, part in values.items()]
+    episode = whole(protected(recording(*rows, columns=columns), tmp_path, BLUR)[0])
+    assert set(episode.streams) == set(forms) | set(calm)
+    assert set(episode.info.metadata["privacy"]["streams_withheld"]) == set(hidden)
+    for name, before in forms.items():
+        after = episode.streams[name].values
+        assert isinstance(after, np.ndarray)
+        assert (after.shape, after.dtype) == (before.shape, before.dtype)
+        mine, theirs = (np.moveaxis(part, 2 if name == "observation.last" else -1, 0) for part in (after, before))  # (96, 3, ...)
+        assert np.array_equal(mine[48:], theirs[48:])
+        left = np.moveaxis(mine[:48], 0, -1).reshape(3, -1, 48)
+        assert all(len(np.unique(picture)) <= 4 for picture in left), name
+    assert all(np.array_equal(episode.streams[name].values, part) for name, part in calm.items())  # type: ignore[arg-type]
+
+
 def test_bytes_that_could_be_pictures_are_emptied(tmp_path: Path) -> None:
     ros = {"encoding": "ros2msg", "text": "std_msgs/Header header\nuint8[] data\nstring format\n", "name": "lab/msg/Packet"}
     plain = {"encoding": "ros2msg", "text": "float64[] data # uint8[] is not here\nuint8[16] id\n", "name": "lab/msg/Plan"}
