@@ -12,7 +12,7 @@ import numpy as np
 from dataengine.core.column import LOSSLESS_KINDS, Column
 from dataengine.core.stream import Frames, Items, MediaFrames, Values
 from dataengine.privacy.config import PrivacyConfig
-from dataengine.privacy.payloads import SchemaFacts, message_type, schema_facts
+from dataengine.privacy.payloads import SchemaFacts, is_opaque, message_type, schema_facts
 from dataengine.privacy.picture_bytes import DECODED, channels_first
 from dataengine.privacy.survey import Sight, Survey
 from dataengine.privacy.words import Words
@@ -30,7 +30,7 @@ class StreamPlan:
 
     `keep`: nothing. `blur`: its pictures are searched and blurred. `withhold`: no row of it goes on, because of `why`. `film`: kept video is
     written anew. `pictures`: what stands beside the pictures in their bytes is taken out. `bytes`: each row is looked into, with `searched` also for
-    pictures that nobody searched for faces.
+    pictures that nobody searched for faces, and with `unread` emptied where nothing can read it.
     """
 
     treatment: Treatment
@@ -38,6 +38,7 @@ class StreamPlan:
     schema: SchemaFacts | None = None
     message: str = ""
     searched: bool = False
+    unread: bool = False
 
 
 def _schema_of(column: Column) -> Mapping[str, Any] | None:
@@ -109,11 +110,19 @@ def _under_scrub(column: Column, sight: Sight, words: Words, facts: SchemaFacts 
     rule = words.rule_of_schema(message) if message else None
     if rule is not None:
         return f"rule {rule.name}: the type of its messages"
+    if _unread(column, sight, words, facts) and not sight.texts and all(is_opaque(encoding) for encoding in sight.encodings):
+        return f"its messages ({', '.join(sorted(sight.encodings))[:100]}) are bytes that no schema explains: what is in them cannot be taken out"
     for field in sorted(facts.fields) if facts is not None else ():
         rule = words.rule_of_words([field]) or words.rule_of_key(field)
         if rule is not None:
             return f"rule {rule.name}: field {field!r} of its messages"
     return None
+
+
+def _unread(column: Column, sight: Sight, words: Words, facts: SchemaFacts | None) -> bool:
+    """Whether nothing says what the messages of a stream hold, and the user does not vouch for them."""
+    kept = any(re.fullmatch(pattern, column.name) for pattern in words.config.keep_streams)
+    return column.kind == "message" and isinstance(sight.first, Items) and facts is None and not kept and not sight.encodings & set(DECODED)
 
 
 def plan_streams(
@@ -137,7 +146,8 @@ def plan_streams(
         elif isinstance(sight.first, Items) and sight.encodings & set(DECODED) and not sight.encodings - set(DECODED):
             plans[name] = StreamPlan("pictures") if words is not None else StreamPlan("keep")
         elif isinstance(sight.first, Items):
-            plans[name] = StreamPlan("bytes", schema=facts, message=message, searched=config.blur_faces and name not in left_alone)
+            unread = words is not None and _unread(column, sight, words, facts)
+            plans[name] = StreamPlan("bytes", "", facts, message, config.blur_faces and name not in left_alone, unread)
         else:
             plans[name] = StreamPlan("keep")
     return plans

@@ -19,11 +19,11 @@ from dataengine.privacy.cameras import Camera, blurred_column
 from dataengine.privacy.config import PrivacyConfig
 from dataengine.privacy.detector import Detector, DetectorIdentity, identify, open_detector, parameters_of
 from dataengine.privacy.films import ProtectedFiles, cleaned, film_tags
-from dataengine.privacy.payloads import may_show_somebody
+from dataengine.privacy.payloads import is_opaque, may_show_somebody, reads_as_text
 from dataengine.privacy.picture_bytes import bare
 from dataengine.privacy.plan import StreamPlan, plan_streams
 from dataengine.privacy.policy import rules_digest
-from dataengine.privacy.scrubbing import UNSEARCHED, scrubbed_bytes, without_picture_texts
+from dataengine.privacy.scrubbing import UNREAD, UNSEARCHED, scrubbed_bytes, without_picture_texts
 from dataengine.privacy.survey import Film, Reading, Survey, survey
 from dataengine.privacy.words import Words
 
@@ -235,6 +235,8 @@ class _Recording:
             encoding = values.encoding(row)
             whole = bytes(data)
             why = UNSEARCHED if plan.searched and may_show_somebody(whole, encoding, plan.schema, plan.message) else None
+            if why is None and plan.unread and is_opaque(encoding) and not reads_as_text(whole):
+                why = UNREAD
             if why is None and self._words is not None and whole:
                 whole, rule = scrubbed_bytes(whole, encoding, self._words, self._name(stream))
                 why = f"rule {rule}: its bytes" if rule is not None else None

@@ -14,6 +14,7 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows, Values
+from dataengine.privacy.payloads import is_opaque, reads_as_text
 
 Reading = Callable[[], Iterator[Event]]
 # A video file, or the part of an archive that one is: its address, and (first byte, bytes) where it is a part.
@@ -22,11 +23,15 @@ Film = tuple[str, tuple[int, int] | None]
 
 @dataclass
 class Sight:
-    """What was seen of one stream: its first values (without their content), its rows, the encodings of its items, and the tracks of each film it is kept in."""
+    """What was seen of one stream: its first values (without their content), its rows, the encodings of its items, and the tracks of each film it is kept in.
+
+    `texts`: a row reads as text although its encoding does not say so.
+    """
 
     first: Values
     rows: int = 0
     encodings: set[str] = field(default_factory=set)
+    texts: bool = False
     films: dict[Film, set[int]] = field(default_factory=dict)
 
 
@@ -50,6 +55,10 @@ def _outline(values: Values) -> Values:
     return outline
 
 
+def _holds_text(values: Items) -> bool:
+    return any(len(data) and is_opaque(values.encoding(row)) and reads_as_text(bytes(data)) for row, data in enumerate(values.data))
+
+
 def survey(read: Reading) -> Iterator[Survey]:
     """Yield what each recording of an item turns out to be, in order; raises what the reader raises."""
     streams: dict[str, Sight] = {}
@@ -62,6 +71,7 @@ def survey(read: Reading) -> Iterator[Survey]:
             if isinstance(event.values, Items):
                 encodings = event.values.encodings
                 sight.encodings.update([encodings] if isinstance(encodings, str) else encodings)
+                sight.texts = sight.texts or _holds_text(event.values)
             elif isinstance(event.values, MediaFrames):
                 sight.films.setdefault((event.values.uri, event.values.span), set()).add(event.values.track)
         elif not isinstance(event, Noticed):

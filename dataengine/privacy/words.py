@@ -19,6 +19,7 @@ from dataengine.privacy.rules import active_rules, matches, snake
 MAX_DEPTH = 64
 # Shorter values ("A", "12") stand in many places by chance.
 SECRET_LETTERS = 4
+PLACE_DIGITS = 6
 MAX_SECRETS = 1000
 # A run of so many digits in a stream's name is a serial number, not a count.
 SERIAL = re.compile(r"(?<![A-Za-z0-9])(\d{7,20})(?![A-Za-z0-9])")
@@ -121,6 +122,8 @@ class Words:
         name = self.replacement(rule, value, key)
         # A short code ("P01") is a person's wherever it stands as a word of its own; a short name or number stands in many places by chance.
         code = rule.name == "people" and _is_code(text)
+        if rule.name == "location" and isinstance(value, int) and len(text) < PLACE_DIGITS:
+            return  # a count of fixes, a number of a floor
         if (len(text) >= SECRET_LETTERS or code) and not isinstance(value, float) and len(self._secrets) < MAX_SECRETS:
             self._secrets.setdefault(text, (rule.name, name))
             self._compiled = None

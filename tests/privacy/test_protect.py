@@ -23,6 +23,7 @@ from dataengine.privacy.protect import Protector
 from dataengine.sources.listing import SourceOpener
 from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex, frame_index
+from pipelines.hiding import text_of
 from tests.support.films import number_of, numbered, write_film
 
 FOUND = "tests.privacy.test_protect:left_half"
@@ -244,6 +245,34 @@ def test_bytes_that_could_be_pictures_are_emptied(tmp_path: Path) -> None:
     assert all(problem.severity == "warning" for problem in problems.values())
 
 
+def test_messages_that_nothing_can_read_are_withheld_under_scrub(tmp_path: Path) -> None:
+    """Texts and JSON are scrubbed, what a schema explains is looked into; other bytes could say anything, unless the user vouches for them."""
+    readable = {"encoding": "ros2msg", "text": "float64[] data\n", "name": "lab/msg/Plan"}
+    foreign = {"encoding": "flatbuffer", "base64": "AAAA", "name": "lab.Plan"}
+    told = b'{"operator": "Eve Ost", "k": 1}'
+    streams: dict[str, tuple[dict[str, object], Items]] = {
+        "gopro.payloads": ({}, Items([b"DEVC\0\1\0\4\x13\xbe\x3d\x10", b""], "gpmf")),
+        "foreign": ({"schema": foreign}, Items([b"\1\2\3\xff", b"\4"], "flatbuffer")),
+        "plans": ({"schema": readable}, Items([b"\0\1\0\0\xff", b""], "cdr")),
+        "told": ({}, Items([told, b"by Eve Ost"], "application/octet-stream")),
+        "mixed": ({}, Items([told, b"\1\2\3\xff"], ["application/json", "application/octet-stream"])),
+        "mine": ({}, Items([b"\1\2\3\xff", b"\4"], "cbor")),
+    }
+    columns = [Column(name, kind="message", dtype="bytes", steps=False, extra=extra) for name, (extra, _) in streams.items()]
+    rows = [Rows(name, items, times(2)) for name, (_, items) in streams.items()]
+    config = PrivacyConfig(scrub=True, rules=RulesConfig(keep_streams=("mine",)))
+    episode = whole(protected(recording(*rows, columns=columns, metadata={"operator": "Eve Ost"}), tmp_path, config)[0])
+    record = episode.info.metadata["privacy"]
+    assert set(record["streams_withheld"]) == {"gopro.payloads", "foreign"}
+    assert "gpmf" in record["streams_withheld"]["gopro.payloads"]
+    found = {name: list(stream.values.data) for name, stream in episode.streams.items()}  # type: ignore[union-attr]
+    assert found["plans"] == [b"\0\1\0\0\xff", b""]
+    assert found["told"] == [b'{"operator": "person_1", "k": 1}', b"by person_1"]
+    assert found["mixed"] == [b'{"operator": "person_1", "k": 1}', b""]
+    assert found["mine"] == [b"\1\2\3\xff", b"\4"]
+    assert [(entry["stream"], entry["rows"]) for entry in record["rows_emptied"]] == [("mixed", 1)]
+
+
 def test_kept_video_under_scrub_is_written_anew_with_the_same_frames(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mp4", numbered(20), b_frames=2, sound=True)
     index = frame_index(str(path))
@@ -361,6 +390,24 @@ def test_problems_and_rejections_are_scrubbed_too(tmp_path: Path) -> None:
     assert len(found) == 2
     assert "eve@" not in repr(found)
     assert "/eve" not in repr(found)
+
+
+def test_a_serial_that_only_a_path_tells_is_gone_from_a_rejection(tmp_path: Path) -> None:
+    """Nothing is known of a recording that broke but where it lies."""
+    where = "demos/demo_C9999999164126_2024.01.10/raw_video.mp4"
+
+    def read() -> Iterator[Event]:
+        yield Rejected("demo_C9999999164126_2024.01.10", Problem("truncated", f"{where}: expected 1650 bytes", where))
+
+    item = Protector(SCRUB, tmp_path).item(read, SourceOpener(open_objects(str(tmp_path))))
+    (event,) = item.events()
+    assert isinstance(event, Rejected)
+    assert event.key == "demo_device_1_2024.01.10"
+    assert event.problem.where == "demos/demo_device_1_2024.01.10/raw_video.mp4"
+    assert "C9999999164126" not in event.problem.message
+    assert item.text(f"/data/{where}") == "/data/demos/demo_device_1_2024.01.10/raw_video.mp4"
+    assert text_of(SCRUB)(f"/data/{where} and C9999999164126") == "/data/demos/demo_device_1_2024.01.10/raw_video.mp4 and device_1"
+    assert text_of(PrivacyConfig())(where) == where
 
 
 def test_a_detector_that_is_not_there_is_named_before_anything_is_read() -> None:

@@ -184,6 +184,9 @@ def test_keys_of_cameras_and_of_more_people() -> None:
         "1": {"streams": {"GPS5": {"samples": [{"value": [47.37, 8.54]}]}, "ACCL": {"samples": [{"value": [1.0]}]}}},
         "settings": {"LINF": "LAJ7061816"},
     }
+    counted = {"samples": {"gopro.gps5": 1990, "gopro.accl": 1990}}
+    words.learn(counted)
+    assert words.metadata(counted) == {"samples": {"gopro.accl": 1990}}
     assert words.metadata(document) == {"1": {"streams": {"ACCL": {"samples": [{"value": [1.0]}]}}}, "settings": {"LINF": "device_1"}}
 
 
