@@ -19,7 +19,12 @@ def text_of(config: PrivacyConfig) -> Callable[[str], str]:
     if not config.scrub:
         return str
     words = Words(config.rules)
-    return lambda text: words.text(text, "catalog")
+
+    def text(said: str) -> str:
+        words.learn_paths(said)
+        return words.text(said, "catalog")
+
+    return text
 
 
 def hide(outcome: Outcome, text: Callable[[str], str], config: PrivacyConfig) -> Outcome:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import BinaryIO
 
 import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import media_source
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows, Values
 from dataengine.privacy.audit import CameraAudit
 from dataengine.privacy.config import FacesConfig
 from dataengine.privacy.detector import Box, Detector, boxes_in
 from dataengine.privacy.mosaic import Tracks, blur
-from dataengine.privacy.picture_bytes import decode, encode, searchable
+from dataengine.privacy.picture_bytes import channels_first, decode, encode, searchable
 from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex, frame_index
 
@@ -67,14 +67,15 @@ class Camera:
             for place in range(len(values)):
                 yield from self._take(values.pixels[place], "", _stamps(rows.clocks, place))
         else:
-            self._wrap = lambda data, _: np.stack([np.asarray(part) for part in data])
+            last, first = (-1, 0) if channels_first(values.shape[1:]) else (0, 0)
+            self._wrap = lambda data, _: np.stack([np.moveaxis(np.asarray(part), last, first) for part in data])
             for place in range(len(values)):
-                yield from self._take(values[place], "", _stamps(rows.clocks, place))
+                yield from self._take(np.moveaxis(values[place], first, last), "", _stamps(rows.clocks, place))
 
     def _film(self, rows: Rows, values: MediaFrames, files: Opener) -> Iterator[Rows]:
         """Decode the frames of kept video: they become raw ones, which the store encodes."""
         self._wrap = lambda data, _: Frames(np.stack([np.asarray(part) for part in data]))
-        source: str | BinaryIO = files.local(values.uri) or files.open(values.uri)
+        source = media_source(files, values.uri, values.span)
         try:
             index = FrameIndex.from_columns(values.index, values.facts) if values.index is not None else frame_index(source, values.track, values.uri)
             with FrameReader(source, index, values.uri) as reader:

@@ -77,7 +77,8 @@ class RulesConfig(Config):
     """Which rules scrub: the built-in ones without those named in `without`, and the user's own.
 
     `salt`: with one, pseudonyms are keyed digests, the same in all recordings; without, numbers that count from 1 in each recording. `words` are names and
-    other texts that are masked wherever they stand. `keep_keys` are keys (regular expressions) that no rule touches.
+    other texts that are masked wherever they stand. `keep_keys` are keys (regular expressions) that no rule touches. `keep_streams` are names (regular expressions)
+    of streams whose messages are kept as they are although no schema says what their bytes mean; others of that kind are withheld, for nobody can tell what is in them.
     """
 
     without: tuple[str, ...] = ()
@@ -85,8 +86,9 @@ class RulesConfig(Config):
     salt: str | None = Field(default=None, min_length=8)
     words: tuple[str, ...] = ()
     keep_keys: tuple[str, ...] = ()
+    keep_streams: tuple[str, ...] = ()
 
-    _patterns = field_validator("keep_keys")(_require_patterns)
+    _patterns = field_validator("keep_keys", "keep_streams")(_require_patterns)
 
 
 class PrivacyConfig(Config):

@@ -17,6 +17,7 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.errors import BadRecording
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import media_source
 from dataengine.core.stream import MediaFrames
 from dataengine.video.container import fault, open_container
 from dataengine.video.index import FrameIndex, frame_indexes
@@ -134,29 +135,30 @@ def _piece(file: BinaryIO, offset: int, size: int) -> bytes:
 class ProtectedFiles:
     """The files of an item as the store may see them: none but those that were written anew here.
 
-    A film is named by its file and tracks ("a.mp4#0,1"). It is made when a stream of it is read, and kept on the disk of this machine while it is one of the last few.
+    A film is named by its file, its bytes where it is a part of an archive, and its tracks ("a.mp4#0,1", "a.tar@512+9000#0"). It is made when a stream of it is read, and kept on the disk of this machine while it is one of the last few.
     """
 
     def __init__(self, files: Opener, scratch: Path) -> None:
         self._files, self._scratch = files, scratch
         self._films: OrderedDict[str, CleanFilm] = OrderedDict()
-        self._made: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._made: dict[str, tuple[str, tuple[int, int] | None, tuple[int, ...]]] = {}
 
-    def film(self, uri: str, tracks: Iterable[int]) -> tuple[str, CleanFilm]:
-        """Return the name of a film of the source written anew with these tracks, and the film."""
+    def film(self, uri: str, tracks: Iterable[int], span: tuple[int, int] | None = None) -> tuple[str, CleanFilm]:
+        """Return the name of a film of the source (or of the part `span` of a file) written anew with these tracks, and the film."""
         wanted = tuple(sorted(set(tracks)))
-        name = f"{uri}#{','.join(map(str, wanted))}"
-        self._made[name] = (uri, wanted)
+        part = "" if span is None else f"@{span[0]}+{span[1]}"
+        name = f"{uri}{part}#{','.join(map(str, wanted))}"
+        self._made[name] = (uri, span, wanted)
         return name, self._film(name)
 
     def _film(self, name: str) -> CleanFilm:
         if name in self._films:
             self._films.move_to_end(name)
             return self._films[name]
-        uri, tracks = self._made[name]
+        uri, span, tracks = self._made[name]
         self._scratch.mkdir(parents=True, exist_ok=True)
         target = self._scratch / f"film-{uuid.uuid4().hex}"
-        source: str | BinaryIO = self._files.local(uri) or self._files.open(uri)
+        source = media_source(self._files, uri, span)
         try:
             film = clean_film(source, tracks, target, uri)
         except BaseException:

@@ -40,6 +40,17 @@ def is_taken_out(encoding: str) -> bool:
     return _TAKEN_OUT.fullmatch(encoding) is not None
 
 
+def is_opaque(encoding: str) -> bool:
+    """Whether rows under this encoding are bytes that only their schema could explain: no text, JSON or the like."""
+    name = encoding.lower()
+    return name not in TEXTS and not name.startswith("text/") and not any(form in name for form in ("json", "xml", "yaml"))
+
+
+def reads_as_text(data: bytes) -> bool:
+    """Whether bytes can be read without a schema: JSON or plain text, or nothing."""
+    return json_of(data) is not None or is_plain_text(data)
+
+
 def message_type(schema: Mapping[str, Any]) -> str:
     """Return a schema's message type as "package/Name", without "msg" in between."""
     name = str(schema.get("name", "")).replace("/msg/", "/")

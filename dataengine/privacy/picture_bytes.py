@@ -65,6 +65,11 @@ def encode(pixels: Array, encoding: str, quality: int, where: str) -> bytes:
     return bytes(data)
 
 
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether numbers of a shape are a picture whose channels come first, as learning code keeps them: (1, 3 or 4, H, W)."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4)
+
+
 def searchable(pixels: Array) -> Array:
     """Return any picture as (H, W, 3) uint8, for a detector: grey is repeated, other ranges are stretched to 0 .. 255."""
     found = pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -12,8 +12,8 @@ import numpy as np
 from dataengine.core.column import LOSSLESS_KINDS, Column
 from dataengine.core.stream import Frames, Items, MediaFrames, Values
 from dataengine.privacy.config import PrivacyConfig
-from dataengine.privacy.payloads import SchemaFacts, message_type, schema_facts
-from dataengine.privacy.picture_bytes import DECODED
+from dataengine.privacy.payloads import SchemaFacts, is_opaque, message_type, schema_facts
+from dataengine.privacy.picture_bytes import DECODED, channels_first
 from dataengine.privacy.survey import Sight, Survey
 from dataengine.privacy.words import Words
 
@@ -30,7 +30,7 @@ class StreamPlan:
 
     `keep`: nothing. `blur`: its pictures are searched and blurred. `withhold`: no row of it goes on, because of `why`. `film`: kept video is
     written anew. `pictures`: what stands beside the pictures in their bytes is taken out. `bytes`: each row is looked into, with `searched` also for
-    pictures that nobody searched for faces.
+    pictures that nobody searched for faces, and with `unread` emptied where nothing can read it.
     """
 
     treatment: Treatment
@@ -38,6 +38,7 @@ class StreamPlan:
     schema: SchemaFacts | None = None
     message: str = ""
     searched: bool = False
+    unread: bool = False
 
 
 def _schema_of(column: Column) -> Mapping[str, Any] | None:
@@ -46,10 +47,16 @@ def _schema_of(column: Column) -> Mapping[str, Any] | None:
 
 
 def _picture_like(values: Any) -> bool:
-    """Whether numbers have the form of pictures: rows of (H, W) or (H, W, 1 to 4) of some size."""
+    """Whether numbers have the form of pictures that can be searched: rows of (H, W), (H, W, 1 to 4) or (1 to 4, H, W) of some size."""
     shape = values.shape[1:]
-    sides = shape[:2] if len(shape) == 3 and shape[2] in (1, 3, 4) else shape if len(shape) == 2 and values.dtype.kind == "u" else ()
+    plain = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    sides = shape[1:] if channels_first(shape) else shape[:2] if plain else ()
     return len(sides) == 2 and min(sides) >= SMALLEST_PICTURE_PX and values.dtype.kind in "uif"
+
+
+def _picture_sized(shape: tuple[int, ...]) -> bool:
+    """Whether rows have two sides that a picture could have, in whatever order."""
+    return sum(side >= SMALLEST_PICTURE_PX for side in shape) >= 2
 
 
 def _under_blur(column: Column, sight: Sight, config: PrivacyConfig, left_alone: dict[str, str]) -> StreamPlan | None:
@@ -76,10 +83,12 @@ def _under_blur(column: Column, sight: Sight, config: PrivacyConfig, left_alone:
                 return StreamPlan("withhold", f"pictures encoded as {', '.join(unknown)[:100]} cannot be searched for faces")
             return StreamPlan("blur")
         return None
-    if values.dtype.kind not in "biufc" or int(np.prod(values.shape[1:], dtype=np.int64)) <= SMALL_NUMBERS:
+    if int(np.prod(values.shape[1:], dtype=np.int64)) <= SMALL_NUMBERS:
         return None
     if _picture_like(values):
         return StreamPlan("blur")
+    if column.kind == "image" or _picture_sized(values.shape[1:]):
+        return StreamPlan("withhold", f"its rows ({values.dtype} {list(values.shape[1:])}) could be pictures in a form that cannot be searched for faces")
     if values.dtype.itemsize == 1 and values.dtype.kind in "iu":
         return StreamPlan("withhold", "its rows of bytes could be pictures, and cannot be searched for faces")
     return None
@@ -101,11 +110,19 @@ def _under_scrub(column: Column, sight: Sight, words: Words, facts: SchemaFacts 
     rule = words.rule_of_schema(message) if message else None
     if rule is not None:
         return f"rule {rule.name}: the type of its messages"
+    if _unread(column, sight, words, facts) and not sight.texts and all(is_opaque(encoding) for encoding in sight.encodings):
+        return f"its messages ({', '.join(sorted(sight.encodings))[:100]}) are bytes that no schema explains: what is in them cannot be taken out"
     for field in sorted(facts.fields) if facts is not None else ():
         rule = words.rule_of_words([field]) or words.rule_of_key(field)
         if rule is not None:
             return f"rule {rule.name}: field {field!r} of its messages"
     return None
+
+
+def _unread(column: Column, sight: Sight, words: Words, facts: SchemaFacts | None) -> bool:
+    """Whether nothing says what the messages of a stream hold, and the user does not vouch for them."""
+    kept = any(re.fullmatch(pattern, column.name) for pattern in words.config.keep_streams)
+    return column.kind == "message" and isinstance(sight.first, Items) and facts is None and not kept and not sight.encodings & set(DECODED)
 
 
 def plan_streams(
@@ -129,7 +146,8 @@ def plan_streams(
         elif isinstance(sight.first, Items) and sight.encodings & set(DECODED) and not sight.encodings - set(DECODED):
             plans[name] = StreamPlan("pictures") if words is not None else StreamPlan("keep")
         elif isinstance(sight.first, Items):
-            plans[name] = StreamPlan("bytes", schema=facts, message=message, searched=config.blur_faces and name not in left_alone)
+            unread = words is not None and _unread(column, sight, words, facts)
+            plans[name] = StreamPlan("bytes", "", facts, message, config.blur_faces and name not in left_alone, unread)
         else:
             plans[name] = StreamPlan("keep")
     return plans

@@ -10,13 +10,13 @@ from dataengine.privacy.detector import identify
 from dataengine.privacy.rules import active_rules
 
 # Raised whenever what is done to recordings changes: they are then read anew.
-TREATMENT = "1"
+TREATMENT = "2"
 
 
 def rules_digest(rules: RulesConfig) -> str:
     """Return the digest of the rules as they apply, the built-in ones included."""
     salt: Any = None if rules.salt is None else digest_json(["salt", rules.salt])
-    return digest_json([[rule.model_dump(mode="json") for rule in active_rules(rules)], list(rules.keep_keys), salt])
+    return digest_json([[rule.model_dump(mode="json") for rule in active_rules(rules)], list(rules.keep_keys), list(rules.keep_streams), salt])
 
 
 def affecting(config: PrivacyConfig) -> dict[str, Any]:

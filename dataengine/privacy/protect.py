@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from dataengine.core.column import Column
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
 from dataengine.core.errors import BadRecording
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Opener
+from dataengine.core.slices import media_source
 from dataengine.core.stream import Items, MediaFrames, Rows
 from dataengine.privacy.audit import Audit, CameraAudit
 from dataengine.privacy.cameras import Camera, blurred_column
 from dataengine.privacy.config import PrivacyConfig
 from dataengine.privacy.detector import Detector, DetectorIdentity, identify, open_detector, parameters_of
 from dataengine.privacy.films import ProtectedFiles, cleaned, film_tags
-from dataengine.privacy.payloads import may_show_somebody
+from dataengine.privacy.payloads import is_opaque, may_show_somebody, reads_as_text
 from dataengine.privacy.picture_bytes import bare
 from dataengine.privacy.plan import StreamPlan, plan_streams
 from dataengine.privacy.policy import rules_digest
-from dataengine.privacy.scrubbing import UNSEARCHED, scrubbed_bytes, without_picture_texts
-from dataengine.privacy.survey import Reading, Survey, survey
+from dataengine.privacy.scrubbing import UNREAD, UNSEARCHED, scrubbed_bytes, without_picture_texts
+from dataengine.privacy.survey import Film, Reading, Survey, survey
 from dataengine.privacy.words import Words
 
 
@@ -55,7 +56,10 @@ class ProtectedItem:
 
     def text(self, text: str) -> str:
         """Return a text about the item (its address, a message) without what the rules are about."""
-        return text if self._item_words is None else self._item_words.text(text, "catalog")
+        if self._item_words is None:
+            return text
+        self._item_words.learn_paths(text)
+        return self._item_words.text(text, "catalog")
 
     def close(self) -> None:
         """Let what lies on the disk go."""
@@ -96,7 +100,8 @@ class ProtectedItem:
                     except BadRecording as error:
                         broken = error
             elif isinstance(event, Rejected):
-                yield Rejected(self.text(event.key), self._problem(event.problem))
+                problem = self._problem(event.problem)  # its paths may say what a serial number in the key is
+                yield Rejected(self.text(event.key), problem)
                 return
             else:
                 if recording is not None and broken is None:
@@ -107,13 +112,14 @@ class ProtectedItem:
                     except BadRecording as error:
                         broken = error
                 assert broken is not None
-                problem = Problem(broken.check, str(broken), broken.where, "error", broken.expected, broken.found, broken.advice)
-                yield Rejected(self.text(event.key), self._problem(problem))
+                problem = self._problem(Problem(broken.check, str(broken), broken.where, "error", broken.expected, broken.found, broken.advice))
+                yield Rejected(self.text(event.key), problem)
                 return
 
     def _problem(self, problem: Problem) -> Problem:
         if self._item_words is None:
             return problem
+        self._item_words.learn_paths(problem.where)
         return scrubbed_problem(problem, self._item_words)
 
 
@@ -142,18 +148,19 @@ class _Recording:
         self._plans = plan_streams(found, self._info.columns, config, self._words, self._audit.left_alone)
         self._names = self._new_names()
         self._cameras: dict[str, Camera] = {}
-        self._films: dict[str, set[int]] = {}
+        self._films: dict[Film, set[int]] = {}
         for name, sight in found.streams.items():
             if self._plans[name].treatment == "film":
-                for uri, tracks in sight.films.items():
-                    self._films.setdefault(uri, set()).update(tracks)
+                for film, tracks in sight.films.items():
+                    self._films.setdefault(film, set()).update(tracks)
             if self._plans[name].treatment == "withhold":
                 self._audit.withheld[self._names.get(name, name)] = self._plans[name].why
 
     def _learn_tags(self, words: Words) -> None:
         """Note what the containers of kept video say of people and things."""
-        for uri in sorted({uri for sight in self._found.streams.values() for uri in sight.films}):
-            source: str | BinaryIO = self._source.local(uri) or self._source.open(uri)
+        films = {film for sight in self._found.streams.values() for film in sight.films}
+        for uri, span in sorted(films, key=lambda film: (film[0], film[1] or (0, 0))):
+            source = media_source(self._source, uri, span)
             try:
                 tags = film_tags(source, uri)
             finally:
@@ -195,7 +202,7 @@ class _Recording:
         values = rows.values
         if plan.treatment == "film":
             assert isinstance(values, MediaFrames)
-            name, film = self._files.film(values.uri, self._films[values.uri])
+            name, film = self._files.film(values.uri, self._films[values.uri, values.span], values.span)
             self._audit.left_out[self._name(rows.stream)] = film.left_out
             values = cleaned(values, name, film)
         elif isinstance(values, Items) and plan.treatment == "pictures":
@@ -228,6 +235,8 @@ class _Recording:
             encoding = values.encoding(row)
             whole = bytes(data)
             why = UNSEARCHED if plan.searched and may_show_somebody(whole, encoding, plan.schema, plan.message) else None
+            if why is None and plan.unread and is_opaque(encoding) and not reads_as_text(whole):
+                why = UNREAD
             if why is None and self._words is not None and whole:
                 whole, rule = scrubbed_bytes(whole, encoding, self._words, self._name(stream))
                 why = f"rule {rule}: its bytes" if rule is not None else None

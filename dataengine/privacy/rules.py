@@ -10,7 +10,7 @@ from dataengine.privacy.config import RulesConfig, ScrubRule
 
 _PERSON = (
     "user|operator|collector|annotator|labell?er|author|artist|owner|creator|uploader|contributor|person|participant|subject|experimenter|demonstrator|teleoperator"
-    "|wearer|supervisor|contact"
+    "|wearer|supervisor|contact|worker|recorder|driver|pilot|speaker|actor"
 )
 
 RULES: dict[str, ScrubRule] = {
@@ -19,7 +19,7 @@ RULES: dict[str, ScrubRule] = {
         ScrubRule(
             name="people",
             keys=(
-                rf"(.*_)?({_PERSON})s?(_?(name|id|email|mail|login|handle|code|uid))?s?",
+                rf"(?!(.*_)?(n|num|nr|count|max|min|number_of)_)(.*_)?({_PERSON})s?(_?(name|id|email|mail|login|handle|code|uid))?s?",
                 r"(.*_)?(first|last|full|given|family|sur|nick|login|display)_?name",
                 r"(.*_)?(recorded|collected|performed|annotated|labell?ed|created|uploaded|teleoperated|operated)_by",
                 r"copyright(_.*)?",
@@ -43,7 +43,7 @@ RULES: dict[str, ScrubRule] = {
             keys=(
                 r"(.*_)?(serial|serials|sn|s_n)(_?(number|num|no|nr|id))?s?(_.*)?",
                 r"(.*_)?(device|hardware|asset)_(id|uid|uuid|sn|tag)",
-                r"(.*_)?(imei|imsi|meid|udid|licen[cs]e_plate|number_plate|dinf|casn)",
+                r"(.*_)?(imei|imsi|meid|udid|licen[cs]e_plate|number_plate|dinf|casn|linf|cinf|muid)",
             ),
             action="pseudonym",
             label="device",
@@ -62,7 +62,7 @@ RULES: dict[str, ScrubRule] = {
             name="location",
             keys=(
                 r"(.*_)?(lat|latitude|lon|lng|longitude|altitude|latlon|latlng|latlong)(_(deg|degrees|rad|m|ref|e7|e6))?",
-                r"(.*_)?(gps|gnss|geo|navsat|nmea)(_.*)?",
+                r"(.*_)?(gps[a-z0-9]*|gnss|geo|navsat|nmea)(_.*)?",
                 r"(.*_)?(location|locations|geolocation|coordinates|coords|address|street|city|town|postcode|postal_code|zip|zip_code|building|room_number)(_.*)?",
                 r"c_xyz",
                 r"com_apple_quicktime_location.*",
@@ -82,6 +82,10 @@ RULES: dict[str, ScrubRule] = {
             ),
             schemas=(r"(.*[/.])?(NavSat\w*|GPS\w*|GNSS\w*|Geo(Point|Pose|Path)\w*|GeographicMap\w*|LocationFix\w*)", r"nmea_msgs/.*"),
             texts=(
+                # ISO 6709, as telephones and cameras write it: +47.3769+008.5432+400/
+                r"(?<![\w.])[+-]\d{2,6}(?:\.\d{1,9})?[+-]\d{3,7}(?:\.\d{1,9})?(?:[+-]\d{1,6}(?:\.\d{1,9})?)?(?:CRS\w{1,16})?/",
+                # Subtitles of drones: [latitude: 42.373451] [longtitude: -71.112345]
+                r"(?i)(?<![a-z])(?:lat|lon|lng|latitude|longt?itude)(?:_?(?:deg|degrees))?\W{1,3}?([+-]?\d{1,3}\.\d{1,15})",
                 r"\$G[A-Z]{4},[0-9A-Za-z.,*-]{8,120}",
                 r"(?<![\w.+-])[+-]?\d{1,2}\.\d{4,}°?[ ]?[NS]?(?:,[ ]?|[ ]|;[ ]?|/)?[+-]?\d{1,3}\.\d{4,}°?(?:[ ]?[EW])?/?(?![\w.])",
             ),

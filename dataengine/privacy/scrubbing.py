@@ -11,6 +11,7 @@ from dataengine.privacy.payloads import SMALL_BYTES, TEXTS, holds_picture_text, 
 from dataengine.privacy.words import Words
 
 UNSEARCHED = "bytes that could hold pictures, which cannot be searched for faces"
+UNREAD = "bytes that no schema explains, so that what is in them cannot be taken out"
 
 
 def scrubbed_bytes(data: bytes, encoding: str, words: Words, stream: str) -> tuple[bytes, str | None]:

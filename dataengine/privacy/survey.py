@@ -14,18 +14,25 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.episode import EpisodeInfo, Event, Noticed, Rejected
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows, Values
+from dataengine.privacy.payloads import is_opaque, reads_as_text
 
 Reading = Callable[[], Iterator[Event]]
+# A video file, or the part of an archive that one is: its address, and (first byte, bytes) where it is a part.
+Film = tuple[str, tuple[int, int] | None]
 
 
 @dataclass
 class Sight:
-    """What was seen of one stream: its first values (without their content), its rows, and the encodings of its items."""
+    """What was seen of one stream: its first values (without their content), its rows, the encodings of its items, and the tracks of each film it is kept in.
+
+    `texts`: a row reads as text although its encoding does not say so.
+    """
 
     first: Values
     rows: int = 0
     encodings: set[str] = field(default_factory=set)
-    films: dict[str, set[int]] = field(default_factory=dict)
+    texts: bool = False
+    films: dict[Film, set[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,13 @@ def _outline(values: Values) -> Values:
     if isinstance(values, Frames):
         return Frames(np.zeros((0, *values.pixels.shape[1:]), values.pixels.dtype), values.exact)
     if isinstance(values, MediaFrames):
-        return MediaFrames(values.uri, values.track, values.first, values.count, values.digest, None, values.facts)
+        return MediaFrames(values.uri, values.track, values.first, values.count, values.digest, None, values.facts, values.span)
     outline: Array = np.zeros((0, *values.shape[1:]), values.dtype)
     return outline
+
+
+def _holds_text(values: Items) -> bool:
+    return any(len(data) and is_opaque(values.encoding(row)) and reads_as_text(bytes(data)) for row, data in enumerate(values.data))
 
 
 def survey(read: Reading) -> Iterator[Survey]:
@@ -60,8 +71,9 @@ def survey(read: Reading) -> Iterator[Survey]:
             if isinstance(event.values, Items):
                 encodings = event.values.encodings
                 sight.encodings.update([encodings] if isinstance(encodings, str) else encodings)
+                sight.texts = sight.texts or _holds_text(event.values)
             elif isinstance(event.values, MediaFrames):
-                sight.films.setdefault(event.values.uri, set()).add(event.values.track)
+                sight.films.setdefault((event.values.uri, event.values.span), set()).add(event.values.track)
         elif not isinstance(event, Noticed):
             yield Survey(event, streams)
             streams = {}

@@ -19,9 +19,15 @@ from dataengine.privacy.rules import active_rules, matches, snake
 MAX_DEPTH = 64
 # Shorter values ("A", "12") stand in many places by chance.
 SECRET_LETTERS = 4
+PLACE_DIGITS = 6
 MAX_SECRETS = 1000
 # A run of so many digits in a stream's name is a serial number, not a count.
 SERIAL = re.compile(r"(?<![A-Za-z0-9])(\d{7,20})(?![A-Za-z0-9])")
+# In the parts of a path also with letters in front (a camera's C3441328164125), but no date, no time in s, ms, us or ns since 1970, and no number that is filled up with zeros.
+PATH_SERIAL = re.compile(
+    r"(?<![A-Za-z0-9])(?!(?:19|20)\d{2}[01]\d[0-3]\d(?:\d{4}|\d{6}|\d{9}|\d{12})?(?![A-Za-z0-9]))(?!1[4-9]\d{8}(?:\d{3}){0,3}(?![A-Za-z0-9]))(?!0)"
+    r"([A-Z]{0,4}\d{7,20})(?![A-Za-z0-9])"
+)
 _NOTHING = frozenset(["", "none", "null", "unknown", "n/a", "na", "default", "test", "true", "false", "0", "-1"])
 
 
@@ -41,7 +47,9 @@ class Words:
         self._streams = {rule.name: tuple(re.compile(pattern) for pattern in rule.streams) for rule in self.rules}
         self._schemas = {rule.name: tuple(re.compile(pattern, re.IGNORECASE) for pattern in rule.schemas) for rule in self.rules}
         self._keep = tuple(re.compile(pattern) for pattern in config.keep_keys)
-        self._texts = [(rule, re.compile(pattern)) for rule in self.rules for pattern in rule.texts]
+        # Places first: the digits of one may look like a telephone number, which would take only half of it.
+        ordered = sorted(self.rules, key=lambda rule: rule.name != "location")
+        self._texts = [(rule, re.compile(pattern)) for rule in ordered for pattern in rule.texts]
         self._bytes = [(rule, re.compile(pattern.pattern.encode(), pattern.flags & re.IGNORECASE)) for rule, pattern in self._texts]
         self._words = [(rule, _whole(word)) for rule in self.rules for word in rule.words]
         self._secrets: dict[str, tuple[str, str]] = {text: ("serials", name) for text, name in (shared or {}).items()}
@@ -112,7 +120,11 @@ class Words:
         if not _telling(value) or text.lower() in _NOTHING or (rule.name == "people" and text.startswith("/")):
             return  # a topic such as "/operator" names nobody
         name = self.replacement(rule, value, key)
-        if len(text) >= SECRET_LETTERS and not isinstance(value, float) and len(self._secrets) < MAX_SECRETS:
+        # A short code ("P01") is a person's wherever it stands as a word of its own; a short name or number stands in many places by chance.
+        code = rule.name == "people" and _is_code(text)
+        if rule.name == "location" and isinstance(value, int) and len(text) < PLACE_DIGITS:
+            return  # a count of fixes, a number of a floor
+        if (len(text) >= SECRET_LETTERS or code) and not isinstance(value, float) and len(self._secrets) < MAX_SECRETS:
             self._secrets.setdefault(text, (rule.name, name))
             self._compiled = None
 
@@ -124,11 +136,19 @@ class Words:
                 assert rule is not None
                 self._learn_value(rule, serial, name)
 
+    def learn_paths(self, text: str) -> None:
+        """Note the serial numbers in the paths that a text holds: of a recording that broke nothing else may be known."""
+        rule = next((rule for rule in self.rules if rule.name == "serials"), None)
+        if rule is not None:
+            for path in re.findall(r"\S*[/\\]\S*", text):
+                for serial in PATH_SERIAL.findall(path):
+                    self._learn_value(rule, serial, "path")
+
     def _patterns(self) -> list[tuple[str, re.Pattern[str], re.Pattern[bytes], str, bool]]:
         """Return of each secret, longest first: its rule, patterns, replacement, and whether it is telling enough to be looked for in sentences."""
         if self._compiled is None:
             found = sorted(self._secrets.items(), key=lambda pair: (-len(pair[0]), pair[0]))
-            self._compiled = [(rule, _whole(text), re.compile(re.escape(text.encode())), name, _unmistakable(text)) for text, (rule, name) in found]
+            self._compiled = [(rule, _whole(text), _in_bytes(text), name, _unmistakable(text)) for text, (rule, name) in found]
         return self._compiled
 
     # -- texts
@@ -228,7 +248,24 @@ class Words:
 
 def _whole(text: str) -> re.Pattern[str]:
     """Return the pattern of a text that no letter or digit continues."""
-    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(text)}(?![A-Za-z0-9])", re.IGNORECASE)
+    return re.compile(rf"(?<![A-Za-z0-9]){_loose(text)}(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+def _loose(text: str) -> str:
+    """Return the pattern of a text; of a code like "worker_001" also as it stands in names of files: "worker001"."""
+    return "[_-]?".join(re.escape(part) for part in re.split("[_-]", text)) if _is_code(text) and " " not in text else re.escape(text)
+
+
+def _in_bytes(text: str) -> re.Pattern[bytes]:
+    """Return the pattern of a text in a binary payload; a short one must stand between signs or zeros, as strings do there, or it were found by chance."""
+    escaped = _loose(text).encode()
+    sign = rb"[\x00-/:-@\[-`{-\x7f]"
+    return re.compile(escaped if len(text) >= SECRET_LETTERS else rb"(?:(?<=" + sign + rb")|\A)" + escaped + rb"(?=" + sign + rb"|\Z)")
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text is letters and digits mixed ("P01"): no word of a sentence, and no count."""
+    return any(letter.isdigit() for letter in text) and any(letter.isalpha() for letter in text)
 
 
 def _telling(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dataengine.privacy.protect import Protector
 from dataengine.sources.listing import SourceOpener
 from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex, frame_index
+from pipelines.hiding import text_of
 from tests.support.films import number_of, numbered, write_film
 
 FOUND = "tests.privacy.test_protect:left_half"
@@ -38,8 +40,19 @@ class LeftHalf:
         return [(0.0, 0.0, float(frame.shape[0]), frame.shape[1] / 2)]
 
 
+class Nobody:
+    """Finds no face anywhere."""
+
+    def detect(self, frame: np.ndarray) -> list[tuple[float, ...]]:  # type: ignore[type-arg]
+        return []
+
+
 def left_half() -> LeftHalf:
     return LeftHalf()
+
+
+def nobody() -> Nobody:
+    return Nobody()
 
 
 def protected(events: Callable[[], Iterator[Event]], root: Path, config: PrivacyConfig) -> tuple[list[Event], object]:
@@ -170,6 +183,42 @@ def test_png_grey_and_raw_pictures_keep_their_form(tmp_path: Path) -> None:
     assert "observation.blob" not in episode.info.columns
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "uint16", "int32"])
+def test_numbers_in_any_form_of_a_picture_are_searched_or_withheld(tmp_path: Path, dtype: str) -> None:
+    """Channels first, last or none, as LeRobot and replay buffers keep them; what cannot be searched does not go on."""
+    grey = np.broadcast_to(np.arange(96).reshape(1, 1, 96), (3, 64, 96)).astype(dtype) + np.arange(64).reshape(1, 64, 1).astype(dtype)
+    forms = {
+        "observation.grey": grey,
+        "observation.first": np.stack([grey, grey, grey], 1),
+        "observation.first_grey": grey[:, None],
+        "observation.last": np.stack([grey, grey, grey], -1),
+    }
+    hidden = {
+        "observation.two": np.stack([grey, grey], -1),
+        "observation.stacked": np.stack([grey, grey], 1)[..., None],
+        "observation.middle": np.stack([grey, grey, grey], 2),
+        "observation.declared": grey.reshape(3, -1),
+    }
+    calm = {"observation.state": grey[:, 0, :7]}
+    (hidden if dtype == "uint8" else calm).update({"action.chunk": grey[:, :16, :20], "observation.points": np.ones((3, 5000, 3), dtype)})
+    values = forms | hidden | calm
+    kinds = {"observation.declared": "image", "observation.first": "image"}
+    columns = [Column(name, kind=kinds.get(name, "numeric"), dtype=dtype, shape=part.shape[1:]) for name, part in values.items()]  # type: ignore[arg-type]
+    rows = [Rows(name, part, times(3)) for name, part in values.items()]
+    episode = whole(protected(recording(*rows, columns=columns), tmp_path, BLUR)[0])
+    assert set(episode.streams) == set(forms) | set(calm)
+    assert set(episode.info.metadata["privacy"]["streams_withheld"]) == set(hidden)
+    for name, before in forms.items():
+        after = episode.streams[name].values
+        assert isinstance(after, np.ndarray)
+        assert (after.shape, after.dtype) == (before.shape, before.dtype)
+        mine, theirs = (np.moveaxis(part, 2 if name == "observation.last" else -1, 0) for part in (after, before))  # (96, 3, ...)
+        assert np.array_equal(mine[48:], theirs[48:])
+        left = np.moveaxis(mine[:48], 0, -1).reshape(3, -1, 48)
+        assert all(len(np.unique(picture)) <= 4 for picture in left), name
+    assert all(np.array_equal(episode.streams[name].values, part) for name, part in calm.items())  # type: ignore[arg-type]
+
+
 def test_bytes_that_could_be_pictures_are_emptied(tmp_path: Path) -> None:
     ros = {"encoding": "ros2msg", "text": "std_msgs/Header header\nuint8[] data\nstring format\n", "name": "lab/msg/Packet"}
     plain = {"encoding": "ros2msg", "text": "float64[] data # uint8[] is not here\nuint8[16] id\n", "name": "lab/msg/Plan"}
@@ -194,6 +243,34 @@ def test_bytes_that_could_be_pictures_are_emptied(tmp_path: Path) -> None:
     problems = {problem.where: problem for problem in episode.info.problems if problem.check == "withheld_rows"}
     assert problems
     assert all(problem.severity == "warning" for problem in problems.values())
+
+
+def test_messages_that_nothing_can_read_are_withheld_under_scrub(tmp_path: Path) -> None:
+    """Texts and JSON are scrubbed, what a schema explains is looked into; other bytes could say anything, unless the user vouches for them."""
+    readable = {"encoding": "ros2msg", "text": "float64[] data\n", "name": "lab/msg/Plan"}
+    foreign = {"encoding": "flatbuffer", "base64": "AAAA", "name": "lab.Plan"}
+    told = b'{"operator": "Eve Ost", "k": 1}'
+    streams: dict[str, tuple[dict[str, object], Items]] = {
+        "gopro.payloads": ({}, Items([b"DEVC\0\1\0\4\x13\xbe\x3d\x10", b""], "gpmf")),
+        "foreign": ({"schema": foreign}, Items([b"\1\2\3\xff", b"\4"], "flatbuffer")),
+        "plans": ({"schema": readable}, Items([b"\0\1\0\0\xff", b""], "cdr")),
+        "told": ({}, Items([told, b"by Eve Ost"], "application/octet-stream")),
+        "mixed": ({}, Items([told, b"\1\2\3\xff"], ["application/json", "application/octet-stream"])),
+        "mine": ({}, Items([b"\1\2\3\xff", b"\4"], "cbor")),
+    }
+    columns = [Column(name, kind="message", dtype="bytes", steps=False, extra=extra) for name, (extra, _) in streams.items()]
+    rows = [Rows(name, items, times(2)) for name, (_, items) in streams.items()]
+    config = PrivacyConfig(scrub=True, rules=RulesConfig(keep_streams=("mine",)))
+    episode = whole(protected(recording(*rows, columns=columns, metadata={"operator": "Eve Ost"}), tmp_path, config)[0])
+    record = episode.info.metadata["privacy"]
+    assert set(record["streams_withheld"]) == {"gopro.payloads", "foreign"}
+    assert "gpmf" in record["streams_withheld"]["gopro.payloads"]
+    found = {name: list(stream.values.data) for name, stream in episode.streams.items()}  # type: ignore[union-attr]
+    assert found["plans"] == [b"\0\1\0\0\xff", b""]
+    assert found["told"] == [b'{"operator": "person_1", "k": 1}', b"by person_1"]
+    assert found["mixed"] == [b'{"operator": "person_1", "k": 1}', b""]
+    assert found["mine"] == [b"\1\2\3\xff", b"\4"]
+    assert [(entry["stream"], entry["rows"]) for entry in record["rows_emptied"]] == [("mixed", 1)]
 
 
 def test_kept_video_under_scrub_is_written_anew_with_the_same_frames(tmp_path: Path) -> None:
@@ -230,6 +307,69 @@ def test_kept_video_under_scrub_is_written_anew_with_the_same_frames(tmp_path: P
     assert episode.info.metadata["privacy"]["left_out_of_video"] == {new: ["sound (aac)", "metadata of the container"]}
 
 
+def two_clips(root: Path) -> tuple[Callable[[], Iterator[Event]], list[FrameIndex], bytes]:
+    """Return how two recordings of one tar are read, their frame indexes and the tar: frames 0 .. 11 with somebody's name, and frames 30 .. 49."""
+    name, parts = "observation.images.main", []
+    for number, (first, count) in enumerate(((0, 12), (30, 20))):
+        parts.append(write_film(root / f"clip{number}.mp4", numbered(count, first=first), sound=not number))
+    with tarfile.open(root / "clips.tar", "w") as archive:
+        for part in parts:
+            archive.add(part, part.name)
+    with tarfile.open(root / "clips.tar") as archive:
+        spans = [(member.offset_data, member.size) for member in archive.getmembers()]
+    indexes = [frame_index(str(part)) for part in parts]
+    for part in parts:
+        part.unlink()
+
+    def read() -> Iterator[Event]:
+        for number, (index, span) in enumerate(zip(indexes, spans, strict=True)):
+            frames = MediaFrames("clips.tar", index.track, 0, len(index), index=index.as_columns(), facts=index.as_facts(), span=span)
+            yield Rows(name, frames, {"pts": index.pts_ns})
+            column = Column(name, kind="image", dtype="uint8", shape=(64, 96, 3), encoding="h264")
+            yield EpisodeInfo("lab", {name: column}, "measured", key=str(number), stream_clocks={name: "pts"})
+
+    return read, indexes, (root / "clips.tar").read_bytes()
+
+
+def test_clips_of_one_tar_are_blurred_each_for_itself(tmp_path: Path) -> None:
+    read, _, _ = two_clips(tmp_path)
+    events, _ = protected(read, tmp_path, BLUR.model_copy(update={"scrub": True}))
+    episodes = [part for part in episodes_of(events) if isinstance(part, Episode)]
+    assert [part for part in events if isinstance(part, Rejected)] == []
+    reference = PrivacyConfig(blur_faces=True, faces=FacesConfig(detector="tests.privacy.test_protect:nobody"))
+    shown = [part for part in episodes_of(protected(read, tmp_path, reference)[0]) if isinstance(part, Episode)]
+    for blurred, plain, first, count in zip(episodes, shown, (0, 30), (12, 20), strict=True):
+        before, after = plain.streams["observation.images.main"].values, blurred.streams["observation.images.main"].values
+        assert isinstance(before, Frames)
+        assert isinstance(after, Frames)
+        assert [number_of(frame) for frame in before.pixels] == list(range(first, first + count))
+        assert np.array_equal(after.pixels[:, :, 48:], before.pixels[:, :, 48:])
+        assert all(is_flat(frame[:, :48]) for frame in after.pixels)
+
+
+def test_clips_of_one_tar_are_written_anew_each_for_itself(tmp_path: Path) -> None:
+    read, indexes, archive = two_clips(tmp_path)
+    item = Protector(SCRUB, tmp_path / "scratch").item(read, SourceOpener(open_objects(str(tmp_path))))
+    episodes = [part for part in episodes_of(list(item.events())) if isinstance(part, Episode)]
+    assert len(episodes) == 2
+    seen = set()
+    for episode, index, first in zip(episodes, indexes, (0, 30), strict=True):
+        values = episode.streams["observation.images.main"].values
+        assert isinstance(values, MediaFrames)
+        assert values.index is not None
+        assert values.span is None
+        seen.add(values.uri)
+        clean = FrameIndex.from_columns(values.index, values.facts)
+        assert (clean.size == index.size).all()
+        path = item.files.local(values.uri)
+        assert path is not None
+        assert len(Path(path).read_bytes()) < len(archive) / 2
+        with FrameReader(path, clean) as reader:
+            assert [number_of(frame) for frame in reader.read(range(len(clean)))] == list(range(first, first + len(index)))
+    assert len(seen) == 2
+    item.close()
+
+
 def test_problems_and_rejections_are_scrubbed_too(tmp_path: Path) -> None:
     def read() -> Iterator[Event]:
         yield Noticed(Problem("note", "mail eve@lab.example.org", where="/home/eve/x"))
@@ -250,6 +390,24 @@ def test_problems_and_rejections_are_scrubbed_too(tmp_path: Path) -> None:
     assert len(found) == 2
     assert "eve@" not in repr(found)
     assert "/eve" not in repr(found)
+
+
+def test_a_serial_that_only_a_path_tells_is_gone_from_a_rejection(tmp_path: Path) -> None:
+    """Nothing is known of a recording that broke but where it lies."""
+    where = "demos/demo_C9999999164126_2024.01.10/raw_video.mp4"
+
+    def read() -> Iterator[Event]:
+        yield Rejected("demo_C9999999164126_2024.01.10", Problem("truncated", f"{where}: expected 1650 bytes", where))
+
+    item = Protector(SCRUB, tmp_path).item(read, SourceOpener(open_objects(str(tmp_path))))
+    (event,) = item.events()
+    assert isinstance(event, Rejected)
+    assert event.key == "demo_device_1_2024.01.10"
+    assert event.problem.where == "demos/demo_device_1_2024.01.10/raw_video.mp4"
+    assert "C9999999164126" not in event.problem.message
+    assert item.text(f"/data/{where}") == "/data/demos/demo_device_1_2024.01.10/raw_video.mp4"
+    assert text_of(SCRUB)(f"/data/{where} and C9999999164126") == "/data/demos/demo_device_1_2024.01.10/raw_video.mp4 and device_1"
+    assert text_of(PrivacyConfig())(where) == where
 
 
 def test_a_detector_that_is_not_there_is_named_before_anything_is_read() -> None:

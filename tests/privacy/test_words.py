@@ -155,3 +155,62 @@ def test_what_was_found_is_counted_and_never_told() -> None:
     words.learn({"operator": "Eve Ost"})
     words.metadata({"operator": "Eve Ost", "note": "Eve Ost and Eve Ost"})
     assert dict(words.counts) == {("people", "metadata: operator"): 1, ("people", "metadata"): 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("+47.3769+008.5432+400/", "[location]"),
+        ("at +37.7749-122.4194/ then", "at [location] then"),
+        ("loc=+47.37+008.54+400.000CRSWGS_84/", "loc=[location]"),
+        ("[iso: 100] [latitude: 42.37] [longtitude: -71.1]", "[iso: 100] [latitude: [location]] [longtitude: [location]]"),
+        ("lat=1.5, lng = -0.25", "lat=[location], lng = [location]"),
+        ("latency: 12.5 ms, lateral 0.25, long 1.5 m, flat 2.5", "latency: 12.5 ms, lateral 0.25, long 1.5 m, flat 2.5"),
+        ("moved +0.25-0.50 of 1", "moved +0.25-0.50 of 1"),
+    ],
+)
+def test_places_in_texts(text: str, expected: str) -> None:
+    words = Words(RulesConfig())
+    assert words.text(text, "x", sentence=True) == expected
+    assert words.found_in(b"\x00" + text.encode() + b"\x00") == ("location" if expected != text else None)
+
+
+def test_keys_of_cameras_and_of_more_people() -> None:
+    words = Words(RulesConfig())
+    keys = ["GPS5", "GPSU", "GPS9", "LINF", "CINF", "MUID", "worker_id", "worker", "recorder", "driver", "pilot", "speaker", "actor", "demonstrator"]
+    assert [getattr(words.rule_of_key(key), "name", "") for key in keys] == ["location"] * 3 + ["serials"] * 3 + ["people"] * 8
+    assert [key for key in ("num_workers", "n_users", "max_workers", "factory_id", "gripper_width") if words.rule_of_key(key)] == []
+    document = {
+        "1": {"streams": {"GPS5": {"samples": [{"value": [47.37, 8.54]}]}, "ACCL": {"samples": [{"value": [1.0]}]}}},
+        "settings": {"LINF": "LAJ7061816"},
+    }
+    counted = {"samples": {"gopro.gps5": 1990, "gopro.accl": 1990}}
+    words.learn(counted)
+    assert words.metadata(counted) == {"samples": {"gopro.accl": 1990}}
+    assert words.metadata(document) == {"1": {"streams": {"ACCL": {"samples": [{"value": [1.0]}]}}}, "settings": {"LINF": "device_1"}}
+
+
+def test_a_short_code_of_a_person_is_gone_everywhere() -> None:
+    words = Words(RulesConfig())
+    words.learn({"participant_id": "P01", "user_id": 3, "operator": "ab"})
+    assert words.text("EPIC/P01/videos/P01_01.MP4", "keys") == "EPIC/person_1/videos/person_1_01.MP4"
+    assert words.text("P01 gives P012 3 cups to ab", "tasks", sentence=True) == "person_1 gives P012 3 cups to ab"
+    assert words.metadata({"video_id": "P01_01", "narration_id": "P01_01_0", "n": 3}) == {"video_id": "person_1_01", "narration_id": "person_1_01_0", "n": 3}
+    assert words.found_in(b"\x04\0\0\0P01\0\x80\x81") == "people"
+    assert words.found_in(b"\xf3P01\x82 or xP01x") is None
+    words.learn({"worker_id": "worker_001"})
+    told = "worker_001/factory001_worker001_00002.mp4 of worker_0012"
+    assert words.text(told, "keys") == "person_4/factory001_person_4_00002.mp4 of worker_0012"
+
+
+def test_serials_in_paths() -> None:
+    """GoPro's way of UMI: the camera's serial number and the time of the recording are the folder's name."""
+    words = Words(RulesConfig())
+    words.learn_paths("s3://b/demos/demo_C9999999164126_2024.01.10_10.58.34.882133/raw_video.mp4: 1234567 bytes")
+    assert words.text("demo_C9999999164126_2024.01.10_10.58.34.882133", "keys") == "demo_device_1_2024.01.10_10.58.34.882133"
+    calm = "runs/20240110/20240110105834/1704884314/1704884314123456789/episode_00000123/clip_12/20240110_105834 of 12345678 bytes"
+    words.learn_paths(calm)
+    assert words.text(calm, "keys") == calm
+    own = Words(RulesConfig(without=("serials",)))
+    own.learn_paths("/C9999999164126/")
+    assert own.text("/C9999999164126/", "keys") == "/C9999999164126/"
