@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 $(STAMP): pyproject.toml infra/constraints.txt
 	test -x $(BIN)/python || $(shell command -v $(PYTHON) || command -v python3) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint infra/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint infra/constraints.txt --config-settings editable_mode=compat --editable '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)            ## the main job, end to end, on recordings that the project makes itself

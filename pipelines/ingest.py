@@ -73,8 +73,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 where everything landed or was there, 3 where something was rejected."""
-        return 3 if self.rejected else 0
+        """Return 0 where everything landed or was there, 3 where something was rejected or left out (a link that leaves the source, a file that cannot be read)."""
+        return 3 if self.rejected or any(problem["severity"] == "error" for problem in self.problems) else 0
 
 
 Progress = Callable[[str, int, int], None]

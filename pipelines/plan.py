@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,9 @@ from dataengine.core.errors import NothingRecognised
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Found, Item, Listing, Reader
 from dataengine.schema.descriptions import DatasetDescription, describe
-from dataengine.sources.listing import list_source
+from dataengine.sources.listing import SourceListing, list_source
 from dataengine.sources.registry import READERS, reader
+from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.outcome import Reading, same_files, source_uri
 from pipelines.config import IngestConfig
@@ -87,7 +89,8 @@ def find_items(
     ignored: list[str] = []
     problems: list[Problem] = []
     for source in sources:
-        listing = list_source(source, options)
+        listing, inside = _without_stores(list_source(source, options))
+        problems.extend(inside)
         named: list[Item] = []
         for name, module in readers.items():
             found = _claims(name, module, listing, config or IngestConfig(), bool(formats))
@@ -108,6 +111,19 @@ def find_items(
             + "".join(f"; {problem.message}" for problem in problems[:3])
         )
     return items, ignored, problems
+
+
+def _without_stores(listing: SourceListing) -> tuple[SourceListing, list[Problem]]:
+    """Return a listing without the stores in it, which hold what was landed already, and a note for each."""
+    stores = [
+        posixpath.dirname(path) for path in listing.files if posixpath.basename(path) == layout.STORE and layout.FORMAT.encode() in listing.head(path, 512)
+    ]
+    stores = [folder for folder in stores if f"{folder}/{layout.STORE}".removeprefix("/") in listing.files]
+    if not stores:
+        return listing, []
+    below = [path for path in listing.files if any(not folder or path.startswith(f"{folder}/") for folder in stores)]
+    message = "this folder is a store of recordings that were landed, no recording: it is passed over"
+    return listing.without(below), [Problem("store_in_source", f"{folder or '.'}: {message}", folder or ".", "info") for folder in stores]
 
 
 def _known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:

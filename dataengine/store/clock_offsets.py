@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,7 +52,8 @@ def camera_offsets(
             if found is not None:
                 estimates[name] = found
     if config.apply == "estimated":
-        return CameraOffsets(estimates, {name: found.offset_ns for name, found in estimates.items() if found.offset_ns})
+        unknown = _unknown(info, streams, estimates)
+        return CameraOffsets(estimates, {name: found.offset_ns for name, found in estimates.items() if found.offset_ns}, tuple(unknown))
     applied, problems = {}, []
     for name, offset_ms in config.apply.items():
         if name in streams and streams[name].timestamps_ns is not None and info.clock == "measured":
@@ -66,6 +67,22 @@ def camera_offsets(
                 )
             )
     return CameraOffsets(estimates, applied, tuple(problems))
+
+
+def _unknown(info: EpisodeInfo, streams: Mapping[str, AlignInput], estimates: Mapping[str, ClockOffset]) -> Iterator[Problem]:
+    """Say of each camera without an estimate why there is none: it was asked for."""
+    for name, stream in sorted(streams.items()):
+        found = estimates.get(name)
+        if stream.column.kind != "image" or (found is not None and found.offset_ns is not None):
+            continue
+        if found is not None:
+            why = f"the evidence does not suffice ({found.reason})"
+        elif info.clock != "measured":
+            why = f"the clock is {info.clock}: there are no recorded times to compare"
+        else:
+            why = "nothing was recorded beside it, on a clock of its own, that tells how the body moved"
+        message = f"stream {name!r}: no clock offset is taken off its times: {why}"
+        yield Problem("clock_offset_unknown", message, name, "info", advice="give the offset in `align.clock_offset.apply`, if it is known")
 
 
 def _estimate(name: str, running: RunningEpisode, streams: Mapping[str, AlignInput], files: Opener | None, shared_clocks: bool) -> ClockOffset | None:

@@ -89,6 +89,10 @@ def _run(job: IngestJob, runtime: Runtime, as_json: bool) -> None:
     bar = Bar()
     try:
         report = run(job, runtime, bar)
+    except KeyboardInterrupt:
+        bar.end()
+        note("stopped; the store is as its last commit left it, run the same command again to go on")
+        raise typer.Exit(130) from None
     finally:
         bar.end()
         runtime.stop()

@@ -119,7 +119,7 @@ def sections(file: BinaryIO, where: str, *, truncated: bool = False, on_cut: Cal
             cut,
             "a footer and the MCAP magic at its end",
             "neither",
-            "the recorder was killed or the copy was cut off: run `mcap recover`, or set recover_truncated in the config to land what is whole",
+            "the recorder was killed or the copy was cut off: run `mcap recover`, or land what is whole with `readers: {mcap: {recover_truncated: true}}` in the config",
             check="truncated",
         )
     crc = zlib.crc32(magic)

@@ -38,8 +38,11 @@ def _wrong_size(where: str, size: int, found: object) -> BadRecording:
 def _blosc(data: bytes, size: int, config: Config, where: str) -> bytes:
     from numcodecs import blosc
 
-    if len(data) < 16 or int.from_bytes(data[4:8], "little") != size or int.from_bytes(data[12:16], "little") != len(data):
-        raise _wrong_size(where, size, f"one of {int.from_bytes(data[4:8], 'little')} bytes, {len(data)} packed")
+    if len(data) < 16 or int.from_bytes(data[4:8], "little") != size:
+        raise _wrong_size(where, size, f"one of {int.from_bytes(data[4:8], 'little')} bytes")
+    packed = int.from_bytes(data[12:16], "little")
+    if packed != len(data):
+        raise BadRecording(where, f"{packed} packed bytes, as the chunk says of itself", f"{len(data)}", ADVICE, check="chunk_size")
     return bytes(blosc.decompress(data))
 
 

@@ -137,6 +137,6 @@ def _not_closed(where: str, found: str) -> BadRecording:
         where,
         "a bag that was closed, with an index at its end",
         found,
-        "the recorder was killed or the copy was cut off: run `rosbag reindex`, or set recover_truncated in the config to land what is whole",
+        "the recorder was killed or the copy was cut off: run `rosbag reindex`, or land what is whole with `readers: {rosbag1: {recover_truncated: true}}` in the config",
         check="truncated",
     )

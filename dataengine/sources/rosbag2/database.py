@@ -62,7 +62,7 @@ def check_size(head: bytes, size: int, where: str) -> None:
             where,
             f"{database_bytes(head)} bytes, as its header says",
             f"a file of {size} bytes",
-            "the copy was cut off: restore it, or set recover_truncated in the config to land what is whole",
+            "the copy was cut off: restore it, or land what is whole with `readers: {rosbag2: {recover_truncated: true}}` in the config",
             check="truncated",
         )
 
