@@ -7,7 +7,6 @@ from typing import Any, BinaryIO, cast
 
 from dataengine.core.errors import BadRecording
 from dataengine.core.protocols import Opener
-from dataengine.core.stream import MediaFrames
 
 BUFFER_BYTES = 1 << 18
 
@@ -64,11 +63,6 @@ def open_slice(files: Opener, path: str, span: tuple[int, int] | None = None) ->
         handle.close()
         raise BadRecording(path, f"{size} bytes from byte {start}", f"a file of {end} bytes", "the file was cut off: copy it again", check="truncated")
     return cast(BinaryIO, io.BufferedReader(FileSlice(handle, start, size), BUFFER_BYTES))
-
-
-def open_media(files: Opener, frames: MediaFrames) -> BinaryIO:
-    """Open the video file that frames belong to, alone or inside of an archive; raise BadRecording."""
-    return open_slice(files, frames.uri, frames.span)
 
 
 def media_source(files: Opener, path: str, span: tuple[int, int] | None = None) -> str | BinaryIO:

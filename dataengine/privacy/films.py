@@ -26,7 +26,6 @@ from dataengine.video.probe import MediaInfo
 # A recording's cameras are written anew one after the other; a file that is asked for again later is written again.
 KEPT_FILES = 4
 _MUXERS = {"mp4": "mp4", "matroska": "matroska", "webm": "webm", "avi": "avi", "mpegts": "mpegts"}
-_COMPARED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, eq=False)

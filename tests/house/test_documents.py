@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -19,8 +18,6 @@ from dataengine.schema.tables import TABLES, row_problems
 from tests.support.format_tables import rendered_readme
 
 COMMANDS = ("demo", "ingest", "sources", "ls", "show", "check", "log", "diff", "tag", "restore", "rm", "gc", "rejects", "stats")
-HAS_CLI = importlib.util.find_spec("pipelines") is not None and importlib.util.find_spec("pipelines.cli") is not None
-needs_cli = pytest.mark.skipif(not HAS_CLI, reason="pipelines/cli.py is absent: there is no command line to ask for help")
 
 
 def commands_in(text: str) -> list[list[str]]:
@@ -59,7 +56,6 @@ def test_commands_are_found_in_a_document() -> None:
     assert options_in(["dataengine", "ingest", "--store=x", "-n", "--rate", "-5"]) == ["--store", "-n", "--rate"]
 
 
-@needs_cli
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(command: str) -> None:
     text = help_of(command)
@@ -67,7 +63,6 @@ def test_each_command_has_help(command: str) -> None:
     assert command in text
 
 
-@needs_cli
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_each_command_in_a_document_exists_with_its_options(repository: Path, document: str) -> None:
     faults = []

@@ -17,7 +17,6 @@ from dataengine.sources.rosbag2.metadata import KEY, MAX_BYTES, NAME, listed_fil
 SQLITE_MAGIC = b"SQLite format 3\0"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BESIDE = ("-wal", "-journal", "-shm")  # what SQLite leaves beside a database that was not closed
-STORAGES = ("sqlite3", "mcap")
 
 _STORAGE = re.compile(r"(?P<stem>.+?)(?:_(?P<number>\d{1,9}))?\.(?P<kind>db3|mcap)(?P<packed>\.zstd)?", re.IGNORECASE)
 _STAMPED = re.compile(r"rosbag2_[\d._-]+")
