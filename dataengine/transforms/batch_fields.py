@@ -47,8 +47,20 @@ def padding_of(batch: Mapping[str, Any], name: str, leading: tuple[int, ...]) ->
     if f"{name}_is_pad" not in batch:
         return np.zeros(leading, bool)
     flags = np.asarray(batch[f"{name}_is_pad"])
-    demand(flags.dtype == bool and flags.shape == leading, f"batch['{name}_is_pad']: must be bool {leading}, as {name!r} is; got {flags.dtype} {flags.shape}")
-    return flags
+    demand(
+        flags.dtype == bool and flags.shape in (leading, (*leading, 1)),
+        f"batch['{name}_is_pad']: must be bool {leading}, as {name!r} is; got {flags.dtype} {flags.shape}",
+    )
+    return flags.reshape(leading)
+
+
+def mask_of(batch: Mapping[str, Any], name: str, width: int) -> Array:
+    """Return (..., width) bool of the entries of a field that a body has: (width,) True where the batch does not say."""
+    if f"{name}_mask" not in batch:
+        return np.ones(width, bool)
+    mask = np.asarray(batch[f"{name}_mask"])
+    demand(mask.dtype == bool and mask.shape[-1:] == (width,), f"batch['{name}_mask']: must be bool (..., {width}), got {mask.dtype} {mask.shape}")
+    return mask
 
 
 def is_picture(array: Array, channel_axis: int = -1) -> bool:
