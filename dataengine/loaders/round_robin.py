@@ -54,4 +54,4 @@ class RoundRobin:
         taken = np.minimum(self._lengths, self._floor[level])
         taken[queues] += rounds
         taken[queues[:turn]] += 1
-        return taken
+        return np.asarray(taken)
