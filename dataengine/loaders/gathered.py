@@ -111,7 +111,7 @@ class Gathered:
         self.steps = steps.tolist()
         self.numbers: dict[str, Array] = {}
         self.constants: dict[str, Array] = {}
-        self.pictures: dict[str, Pictures] = {}
+        self.pictures: dict[str, tuple[Pictures, bool]] = {}  # with whether they have a time axis
         self.texts: dict[str, list[str]] = {}
         for window in windows:
             if window.kind == "task":
@@ -143,8 +143,13 @@ class Gathered:
         source = files.pictures(episode, names[0], colour=window.shape[2:] == (3,)) if there else None
         if source is None:
             frames = np.full(taken.shape, -1)
-        self.pictures[window.name] = Pictures(source, frames, window.shape, window.dtype, window.field.fit, spare.setdefault(window.name, []))
-        self.numbers[window.name + PAD] = padded | (frames < 0)
+        pictures = Pictures(source, frames, window.shape, window.dtype, window.field.fit, spare.setdefault(window.name, []))
+        self.pictures[window.name] = pictures, window.field.count is not None
+        self._keep(window, PAD, padded | (frames < 0))
+
+    def _keep(self, window: Window, suffix: str, values: Array) -> None:
+        """Keep the rows (n, K, ...) of a window; without a time axis they lose theirs."""
+        self.numbers[window.name + suffix] = values if window.field.count is not None else values[:, 0]
 
     def _gather_numbers(self, window: Window, names: tuple[str, ...], whole: EpisodeSteps, taken: Array, padded: Array) -> None:
         values = np.zeros((*taken.shape, *window.shape), window.dtype)
@@ -160,21 +165,20 @@ class Gathered:
             at += found.shape[1]
             if valid is not None:
                 padded = padded | ~valid[taken]
-        self.numbers[window.name] = values
-        self.numbers[window.name + PAD] = padded if names else np.ones_like(padded)
+        self._keep(window, "", values)
+        self._keep(window, PAD, padded if names else np.ones_like(padded))
         if window.masked:
             self.constants[window.name + MASK] = mask
 
     def write(self, row: int, batch: dict[str, Array], at: int, texts: dict[str, list[str]]) -> None:
         """Copy a sample into place `at` of a batch's arrays."""
         for name, values in self.numbers.items():
-            out = batch[name]
-            out[at] = values[row].reshape(out.shape[1:])
+            batch[name][at] = values[row]
         for name, mask in self.constants.items():
             batch[name][at] = mask
-        for name, pictures in self.pictures.items():
+        for name, (pictures, axis) in self.pictures.items():
             out = batch[name][at]
-            pictures.paint(row, out if name + PAD not in batch or batch[name + PAD].ndim > 1 else out[None])
+            pictures.paint(row, out if axis else out[None])
         for name, words in self.texts.items():
             texts[name].append(words[row])
         batch["dataset"][at], batch["episode"][at] = self.about

@@ -177,4 +177,3 @@ def main() -> None:
         serve(connection, work, [SharedBlock(block) for block in blocks])
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os._exit(0)
-
