@@ -74,6 +74,16 @@ def test_into_memory_that_is_there_is_the_same(fit: Any) -> None:
     assert (large == 7).all()
 
 
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_into_memory_of_any_layout(fit: Any) -> None:
+    picture = pictures(48, 64)
+    planes = np.zeros((3, 30, 20), np.uint8).transpose(1, 2, 0)
+    for out in (planes, np.zeros((30, 40, 3), np.uint8)[:, ::2], np.zeros((30, 20, 3), np.uint8)[::-1], np.zeros((30, 20, 6), np.uint8)[..., ::2]):
+        resized_into(picture, out, fit)
+        assert np.array_equal(out, resize(picture, (30, 20), fit))
+    assert np.array_equal(resize(picture[::-1, ::-1], (30, 20), fit), resize(np.ascontiguousarray(picture[::-1, ::-1]), (30, 20), fit))
+
+
 @given(st.tuples(*[st.integers(1, 40)] * 4), st.sampled_from(["stretch", "pad", "crop"]))
 @settings(deadline=None, max_examples=60)
 def test_any_size_becomes_any_size(sizes: tuple[int, int, int, int], fit: Any) -> None:
