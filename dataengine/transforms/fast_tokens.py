@@ -12,6 +12,7 @@ One outside is an escape symbol and its digits, so that `decode` gives back the 
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from dataengine.core.errors import UsageError
 from dataengine.transforms.batch_fields import demand, field_of, floats_of, padding_of
 from dataengine.transforms.pair_merging import MAX_SYMBOLS, expansions, learn_merges, merge_sequences, rank_table
 
+MAX_SIDE = 4096  # of a chunk; a matrix of its steps is held
 FORMAT = "fast-tokens/1"
 LARGEST = 1 << 30  # a coefficient beyond is no action
 
@@ -59,12 +61,19 @@ class FastTokens:
     merges: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
+        for name in ("steps", "dims", "low", "high"):
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
+        object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "merges", tuple((int(first), int(second)) for first, second in self.merges))
-        demand(self.steps >= 1 and self.dims >= 1 and self.scale > 0, f"FastTokens: steps, dims and scale must be positive, got {self._settings()}")
+        sides = 1 <= self.steps <= MAX_SIDE and 1 <= self.dims <= MAX_SIDE
+        demand(sides and 0 < self.scale < np.inf, f"FastTokens: steps and dims must lie in [1, {MAX_SIDE}], scale above 0; got {self._settings()}")
         demand(self.low < self.high, f"FastTokens: low must lie below high, got {self._settings()}")
         demand(self.vocab_size <= MAX_SYMBOLS, f"FastTokens: may have {MAX_SYMBOLS} symbols, got {self.vocab_size}; take a smaller scale")
+        lengths, longest = [1] * self.symbols, self.steps * self.dims * (1 + self._digits())
         for number, pair in enumerate(self.merges):
             demand(all(0 <= symbol < self.symbols + number for symbol in pair), f"FastTokens: merge {number} must be of symbols before it, got {pair}")
+            lengths.append(lengths[pair[0]] + lengths[pair[1]])
+            demand(lengths[-1] <= longest, f"FastTokens: merge {number} must stand for at most {longest} symbols, those of a chunk; got {lengths[-1]}")
         demand(len(set(self.merges)) == len(self.merges), "FastTokens: no pair may be merged twice")
 
     @property
@@ -191,8 +200,9 @@ def train_fast_tokens(chunks: Array, vocab_size: int = 1024, scale: float = 10.0
         chunks.ndim == 3 and chunks.dtype.kind == "f" and bool(chunks.size), f"chunks: must be floats (N, A, D), not empty, got {chunks.dtype} {chunks.shape}"
     )
     demand(0 < vocab_size <= MAX_SYMBOLS, f"vocab_size: must lie in [1, {MAX_SYMBOLS}], got {vocab_size}")
-    demand(scale > 0, f"scale: must be positive, got {scale}")
+    demand(0 < scale < np.inf, f"scale: must be positive, got {scale}")
     count, steps, dims = chunks.shape
+    demand(max(steps, dims) <= MAX_SIDE, f"chunks: must have at most {MAX_SIDE} steps and dims, got {chunks.shape}")
     coefficients = _rounded(chunks, scale).reshape(count, steps * dims)
     low, high = int(coefficients.min()), int(coefficients.max())
     high = max(high, low + 1)
@@ -278,7 +288,7 @@ def load_fast_tokens(path: Path) -> FastTokens:
         if said.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         return FastTokens(**{**said, "merges": tuple((first, second) for first, second in said["merges"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: must hold a vocabulary of format {FORMAT!r}, got {error!r}") from error
 
 

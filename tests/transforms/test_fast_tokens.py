@@ -118,7 +118,20 @@ def test_kept_as_json(tmp_path: Path) -> None:
     save_fast_tokens(TRAINED, path)
     assert load_fast_tokens(path) == TRAINED
     assert json.loads(path.read_text())["format"] == "fast-tokens/1"
-    for wrong in ("[]", "{", '{"format": "fast-tokens/2"}', '{"format": "fast-tokens/1", "merges": []}', '{"format": "fast-tokens/1", "merges": [[1]]}'):
+    good = '{"format": "fast-tokens/1", "steps": 2, "dims": 2, "scale": 1, "low": 0, "high": 1, "merges": []}'
+    path.write_text(good)
+    assert load_fast_tokens(path) == FastTokens(2, 2, 1.0, 0, 1, ())
+    doubled = json.dumps([[0, 0], *[[symbol, symbol] for symbol in range(3, 80)]])  # stands for 2 ** 78 symbols
+    absurd = [good.replace('"steps": 2', '"steps": 1000000'), good.replace('"low": 0', '"low": 0.5'), good.replace("[]", doubled)]
+    absurd += [good.replace('"low": 0', '"low": -1000000000000'), good.replace('"scale": 1', '"scale": NaN'), good.replace('"scale": 1', '"scale": Infinity')]
+    for wrong in (
+        *absurd,
+        "[]",
+        "{",
+        '{"format": "fast-tokens/2"}',
+        '{"format": "fast-tokens/1", "merges": []}',
+        '{"format": "fast-tokens/1", "merges": [[1]]}',
+    ):
         path.write_text(wrong)
         with pytest.raises(UsageError, match=r"tokens.json: must hold a vocabulary of format 'fast-tokens/1'"):
             load_fast_tokens(path)
