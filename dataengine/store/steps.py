@@ -57,7 +57,7 @@ def _layout(trajectory: Trajectory) -> _Layout:
     return _Layout(trajectory.t_ns is not None, numbers, tuple(trajectory.frames), tuple(trajectory.sampled_ns), tuple(trajectory.valid))
 
 
-def _column(values: Array, valid: Array | None) -> pa.Array:
+def arrow_numbers(values: Array, valid: Array | None) -> pa.Array:
     """Return numbers as an Arrow array, null where not valid; float16 stays float16."""
     rows = len(values)
     mask = None if valid is None or bool(valid.all()) else ~valid
@@ -87,7 +87,7 @@ def _table(layout: _Layout, named: Sequence[tuple[str, Trajectory]]) -> pa.Table
     }
     for name, _, _ in layout.numbers:
         valid = np.concatenate([each.valid[name] for each in trajectories]) if name in layout.valid else None
-        columns[name] = _column(np.concatenate([each.columns[name] for each in trajectories]), valid)
+        columns[name] = arrow_numbers(np.concatenate([each.columns[name] for each in trajectories]), valid)
         if name in layout.sampled:
             columns[name + SAMPLED] = _times(np.concatenate([each.sampled_ns[name] for each in trajectories]), valid)
     for name in layout.frames:
@@ -194,7 +194,7 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
             if present.any():
                 frames[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
         elif present.any() or len(table) == 0:
-            numbers[name] = _numbers(column, present, tuple(shapes.get(name, ())))
+            numbers[name] = plain_numbers(column, present, tuple(shapes.get(name, ())))
             if not present.all():
                 valid[name] = present
     t_ns = table["t_ns"]
@@ -203,7 +203,7 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
     return Trajectory(times, numbers, specs, valid, sampled, frames, steps=len(table))
 
 
-def _numbers(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
+def plain_numbers(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
     """Return an Arrow column as numbers, zeros where it is null."""
     rows = len(column)
     if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
