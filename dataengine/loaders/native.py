@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,19 +60,6 @@ class _Chunks:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class NativeWindow:
-    """Windows of N step times, each right-aligned in `rows` places: the latest sample last, padding in front.
-
-    `values` is (N, rows, …) of the stream's dtype, zeros where padded; `is_pad` (N, rows) bool; `offset_ns` (N, rows) int64 is each sample's time less the
-    step's, 0 where padded.
-    """
-
-    values: Array
-    is_pad: Array
-    offset_ns: Array
-
-
 class NativeStream:
     """A numeric stream of one episode, read lazily.
 
@@ -112,11 +98,11 @@ class NativeStream:
         return self._values.reader.dtype
 
     @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of one sample."""
-        return self._values.reader.shape[1:]
+    def width(self) -> int:
+        """Return how many numbers one sample has."""
+        return int(np.prod(self._values.reader.shape[1:], dtype=np.int64))
 
-    def window(self, t_ns: Array, start_ns: int, stop_ns: int, rows: int) -> NativeWindow:
+    def window(self, t_ns: Array, start_ns: int, stop_ns: int, rows: int) -> tuple[Array, Array, Array]:
         """Return the samples with t + start < time <= t + stop for each of some step times; of more than `rows` the latest.
 
         Args:
@@ -124,16 +110,21 @@ class NativeStream:
             start_ns: where the window begins, relative to the step; negative is before it.
             stop_ns: where it ends.
             rows: how many samples a window has room for.
+
+        Returns:
+            values: (N, rows, D) of the stream's dtype, a sample's numbers in C order, the latest sample last, zeros where padded in front.
+            is_pad: (N, rows) bool.
+            offset_ns: (N, rows) int64, each sample's time less the step's; 0 where padded.
         """
         require(t_ns.dtype == np.int64 and t_ns.ndim == 1, f"t_ns: must be (N,) int64, got {t_ns.shape} {t_ns.dtype}")
         require(start_ns < stop_ns, f"window: must start before it stops, got {start_ns} ns to {stop_ns} ns")
         require(rows > 0, f"window: must have room for a sample, got {rows} rows")
-        values = np.zeros((len(t_ns), rows, *self.row_shape), dtype=self.dtype)
+        values = np.zeros((len(t_ns), rows, self.width), dtype=self.dtype)
         is_pad = np.ones((len(t_ns), rows), dtype=np.bool_)
         offset_ns = np.zeros((len(t_ns), rows), dtype=np.int64)
         for at in _neighbours(t_ns, stop_ns - start_ns):
             self._fill(at, t_ns[at], start_ns, stop_ns, values, is_pad, offset_ns)
-        return NativeWindow(values, is_pad, offset_ns)
+        return values, is_pad, offset_ns
 
     def _fill(self, at: Array, t_ns: Array, start_ns: int, stop_ns: int, values: Array, is_pad: Array, offset_ns: Array) -> None:
         """Fill in the windows at places `at`, whose times lie near each other."""
@@ -150,7 +141,7 @@ class NativeStream:
         low, high = int(places[there].min()), int(places[there].max()) + 1
         samples = self._samples(first + low, first + high)
         into = np.broadcast_to(at[:, None], there.shape)[there], np.broadcast_to(np.arange(rows), there.shape)[there]
-        values[into] = samples[places[there] - low]
+        values[into] = samples.reshape(high - low, -1)[places[there] - low]
         is_pad[at] = ~there
         offset_ns[into] = (times[np.where(there, places, 0)] - t_ns[:, None])[there]
 

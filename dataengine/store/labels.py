@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ from dataengine.schema.schema import validate
 from dataengine.store import layout
 from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
-from dataengine.store.steps import WRITER, arrow_numbers, plain_numbers
+from dataengine.store.steps import WRITER, arrow_numbers, numbers_of
 
 DOCUMENT = b"labels"
 
@@ -210,11 +211,6 @@ def label_key(label_set: str, address: str) -> tuple[str, int]:
     return f"{layout.label_prefix(label_set, shard)}/{layout.LABEL_FILE}", int(ordinal)
 
 
-def _open(objects: Objects, key: str) -> pq.ParquetFile:
-    local = objects.local(key)
-    return pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
-
-
 def parse_label_file(schema: pa.Schema, where: str) -> LabelFile:
     """Return what a file of labels says of itself, given its schema; raise CorruptStore."""
     document = json.loads((schema.metadata or {}).get(DOCUMENT, b"null"))
@@ -226,10 +222,51 @@ def parse_label_file(schema: pa.Schema, where: str) -> LabelFile:
     return LabelFile(made, document["dataset"], document["read"], columns)
 
 
+class LabelsFile:
+    """A file of labels that is open, so that several episodes are read at the cost of one footer; remote ones by ranges, unless `whole`.
+
+    Raises:
+        CorruptStore: it says nothing of itself that can be understood.
+        FileNotFoundError, OSError, ArrowException: it is gone or damaged; wrap in `naming_damage`.
+    """
+
+    def __init__(self, objects: Objects, key: str, whole: bool = False) -> None:
+        local = objects.local(key)
+        source: Any = local if local is not None else io.BytesIO(objects.get(key)) if whole else objects.open(key)
+        self.where = f"{objects.url}/{key}"
+        self._file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        self.about = parse_label_file(self._file.schema_arrow, self.where)
+
+    def labels(self, ordinal: int, episode_id: str, columns: Collection[str] | None = None) -> Labels:
+        """Return the labels of one episode: row group `ordinal`, all labelled columns or those that are named.
+
+        Raises:
+            CorruptStore: another episode stands there, or none.
+            UsageError: a column is not labelled.
+        """
+        about, names = self.about, self._file.schema_arrow.names
+        if not 0 <= ordinal < self._file.num_row_groups:
+            raise CorruptStore(f"{self.where}: expected a row group {ordinal}, found {self._file.num_row_groups} of them; restore the file from a copy")
+        unknown = sorted(set(columns or ()) - set(about.columns))
+        if unknown:
+            raise UsageError(f"label set {about.label_set.name!r}: has no column {unknown[0]!r}; columns: {', '.join(about.columns)}")
+        wanted = [name for name in about.columns if columns is None or name in columns]
+        needed = [name + suffix for name in wanted for suffix in ("", LOW, HIGH, CONFIDENCE) if name + suffix in names]
+        table = self._file.read_row_group(ordinal, columns=["episode_id", *needed], use_threads=False)
+        found = set(table["episode_id"].to_pylist())
+        if found - {episode_id}:
+            raise CorruptStore(f"{self.where}: expected labels of {episode_id} in row group {ordinal}, found those of {', '.join(sorted(map(str, found)))}")
+        return _labels(table, about, wanted)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
 def describe_labels(objects: Objects, key: str) -> LabelFile:
     """Return what a file of labels says of itself; raise CorruptStore where it is gone or damaged."""
-    with naming_damage(objects, key, "labels"), _open(objects, key) as file:
-        return parse_label_file(file.schema_arrow, f"{objects.url}/{key}")
+    with naming_damage(objects, key, "labels"), closing(LabelsFile(objects, key)) as file:
+        return file.about
 
 
 def read_label_group(objects: Objects, key: str, ordinal: int, episode_id: str, columns: Collection[str] | None = None) -> Labels:
@@ -239,22 +276,8 @@ def read_label_group(objects: Objects, key: str, ordinal: int, episode_id: str, 
         CorruptStore: the file is gone or damaged, or holds another episode there.
         UsageError: a column is not labelled.
     """
-    with naming_damage(objects, key, "labels"), _open(objects, key) as file:
-        where = f"{objects.url}/{key}"
-        about = parse_label_file(file.schema_arrow, where)
-        if not 0 <= ordinal < file.num_row_groups:
-            raise CorruptStore(f"{where}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")
-        unknown = sorted(set(columns or ()) - set(about.columns))
-        if unknown:
-            raise UsageError(f"label set {about.label_set.name!r}: has no column {unknown[0]!r}; columns: {', '.join(about.columns)}")
-        wanted = [name for name in about.columns if columns is None or name in columns]
-        there = file.schema_arrow.names
-        names = [name + suffix for name in wanted for suffix in ("", LOW, HIGH, CONFIDENCE) if name + suffix in there]
-        table = file.read_row_group(ordinal, columns=["episode_id", *names], use_threads=False)
-    found = set(table["episode_id"].to_pylist())
-    if found - {episode_id}:
-        raise CorruptStore(f"{where}: expected labels of {episode_id} in row group {ordinal}, found those of {', '.join(sorted(map(str, found)))}")
-    return _labels(table, about, wanted)
+    with naming_damage(objects, key, "labels"), closing(LabelsFile(objects, key, whole=True)) as file:
+        return file.labels(ordinal, episode_id, columns)
 
 
 def _labels(table: pa.Table, about: LabelFile, wanted: Sequence[str]) -> Labels:
@@ -282,4 +305,4 @@ def _numbers(column: pa.Array, present: Array, spec: Column) -> Array:
     """Return numbers of the column's own dtype and shape, zeros where there are none."""
     if not present.any():
         return np.zeros((len(column), *_sizes(spec)), dtype=spec.dtype)
-    return plain_numbers(column, present, _sizes(spec)).astype(spec.dtype, copy=False)
+    return numbers_of(column, present, _sizes(spec)).astype(spec.dtype, copy=False)
