@@ -95,7 +95,7 @@ class NativeStream:
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """Return the dtype of the values."""
-        return self._values.reader.dtype
+        return np.dtype(self._values.reader.dtype)
 
     @property
     def width(self) -> int:
