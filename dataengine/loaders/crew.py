@@ -39,7 +39,7 @@ class _Worker:
         descriptors = [theirs.fileno(), *(block.descriptor for block in self.blocks)]
         roots = [str(Path(dataengine.__file__).parents[1]), *sys.path]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(root for root in roots if root)), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "dataengine.loaders.worker", *map(str, descriptors)]
+        command = [sys.executable, "-c", "from dataengine.loaders.worker import main; main()", *map(str, descriptors)]
         self.process = subprocess.Popen(command, pass_fds=descriptors, env=environment, stdin=subprocess.DEVNULL, stderr=self.log)
         theirs.close()
         self.freed: deque[int] = deque()

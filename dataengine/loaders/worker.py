@@ -1,6 +1,6 @@
 """A worker of a loader: a process of its own that makes the batches of some groups of lanes, in order, into shared memory.
 
-It is started with `python -m dataengine.loaders.worker`, so that the program that uses the loader is neither forked nor imported again. It speaks with
+It is started as a fresh interpreter (`crew.py`), so that the program that uses the loader is neither forked nor imported again. It speaks with
 the loader over one pipe, and ends when that closes.
 """
 
@@ -178,6 +178,3 @@ def main() -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os._exit(0)
 
-
-if __name__ == "__main__":
-    main()
