@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -93,9 +94,10 @@ class NativeStream:
         return self.last - self.first
 
     @property
-    def dtype(self) -> np.dtype[np.generic]:
+    def dtype(self) -> np.dtype[Any]:
         """Return the dtype of the values."""
-        return np.dtype(self._values.reader.dtype)
+        found: np.dtype[Any] = self._values.reader.dtype
+        return found
 
     @property
     def width(self) -> int:

@@ -133,7 +133,7 @@ def test_a_stream_of_a_store_reads_as_the_episode_has_it(tmp_path: Path) -> None
 
 def test_what_has_no_numbers_or_no_clock_or_no_room(tmp_path: Path) -> None:
     entry = stored(tmp_path, np.zeros(1, np.int64), np.zeros((1, 2)))
-    with pytest.raises(UsageError, match="stream 'force' of episode e+: must hold numbers for a window in seconds, and holds video"):
+    with pytest.raises(UsageError, match=r"stream 'force' of episode e+: must hold numbers for a window in seconds, and holds video"):
         NativeStream(LocalObjects(tmp_path), ROW, {**entry, "kind": "video"})
     with pytest.raises(UsageError, match="must have a clock for a window in seconds, got none; ask for it by steps"):
         NativeStream(LocalObjects(tmp_path), ROW, {**entry, "clock": None})
