@@ -19,7 +19,7 @@ from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.opened import open_mixture
 from dataengine.loaders.plan import ORDERS, Order
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
-from dataengine.loaders.windows import resolve
+from dataengine.loaders.windows import label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
 
 STATE_VERSION = 1
@@ -233,7 +233,7 @@ def loader(
         raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
-    opened = open_mixture(chosen)
+    opened = open_mixture(chosen, label_sets(fields))
     windows = resolve(fields, opened)
     components = tuple(opened.components(chosen))
     shuffling = shuffle or Shuffle()

@@ -135,8 +135,7 @@ def test_a_group_begins_its_next_epoch_only_when_its_lanes_have_ended_this_one()
     for group in range(2):
         epochs = [epoch for number in range(group, 200, 2) for epoch in sorted(schedule.batch(0, number).epoch.tolist())]
         assert epochs == sorted(epochs)
-        first = [number for number in range(group, 200, 2)]
-        draws = [schedule.batch(0, number) for number in first]
+        draws = [schedule.batch(0, number) for number in range(group, 200, 2)]
         in_first = sum(int((each.epoch == 0).sum()) for each in draws)
         lanes = np.arange(24)[group::2]
         assert in_first == world.orders(0, 0).lengths[lanes].sum()
