@@ -111,7 +111,7 @@ class BlockFetcher:
         for span in cut(sorted(block for block in wanted if not self.blocks.has(content.name, block)), 1):
             if not self.closed:
                 mine, _ = self._claim(content, span)
-                self._fetch_claimed(content, mine, parallel=False)
+                self._fetch_claimed(content, mine, parallel=1)
 
     def later(self, work: Callable[[], None]) -> bool:
         """Do work beside whatever goes on; return False where too much waits already. Its errors are left to the read that needs the bytes."""
@@ -172,15 +172,15 @@ class BlockFetcher:
                     mine[block] = self._running[content.name, block] = Future()
         return mine, others
 
-    def _fetch_claimed(self, content: Content, claimed: dict[int, Future[Block]], parallel: bool = True) -> dict[int, Block]:
+    def _fetch_claimed(self, content: Content, claimed: dict[int, Future[Block]], parallel: int = PARALLEL) -> dict[int, Block]:
         found: dict[int, Block] = {}
         try:
             for block in claimed:
                 held = self._held(content, block)  # it may have come since it was looked for
                 if held is not None:
                     found[block] = held
-            spans = cut([block for block in claimed if block not in found])
-            for fetched in self._fetch_spans(content, spans, parallel and len(spans) > 1):
+            spans = cut([block for block in claimed if block not in found], parallel)
+            for fetched in self._fetch_spans(content, spans, parallel > 1 and len(spans) > 1):
                 found.update(fetched)
             return found
         finally:

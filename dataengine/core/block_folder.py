@@ -13,7 +13,6 @@ absent. Nothing is flushed to the disk for the same reason. What was used longes
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -164,13 +163,14 @@ class BlockFolder:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             with open(staged, "wb", buffering=0) as handle:
                 for part in (_HEAD.pack(_MAGIC, len(data)) + sums, data):
-                    if handle.write(part) != len(part):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    left = memoryview(part)
+                    while left:  # a disk that is nearly full takes a part, and says why at the next
+                        left = left[handle.write(left) :]
             os.replace(staged, f"{folder}/{block}")
-        except FileNotFoundError:
-            pass  # another process removed the folder just now, because it was empty or the object was rewritten: the block is not kept this time
         except OSError as error:
-            self._give_up(error, staged)
+            # Another process may remove a folder just now, because it is empty or its object was rewritten: then the block is not kept this time.
+            if not (isinstance(error, FileNotFoundError | FileExistsError) and os.path.isdir(self.folder)):
+                self._give_up(error, staged)
         finally:
             with self._lock:
                 self._pending -= taken
