@@ -41,12 +41,12 @@ def largest_folder(folder: Path, processes: Sequence[subprocess.Popen[str]]) -> 
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files of a folder; one that vanishes meanwhile counts or not."""
+    """Return what all files of a folder take on a disk of 4 KiB pages; one that vanishes meanwhile counts or not."""
     total = 0
     for top, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.stat(os.path.join(top, name)).st_size
+                total += -(-os.stat(os.path.join(top, name)).st_size // 4096) * 4096
             except FileNotFoundError:
                 continue
     return total
