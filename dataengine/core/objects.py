@@ -292,7 +292,7 @@ class RemoteObjects:
         from obstore.exceptions import PreconditionError
 
         options: Any = {"range": (start, start + length)}
-        if meta.fingerprint != str(meta.modified_ns):  # a store without etags cannot tell
+        if meta.fingerprint != str(meta.modified_ns) and not meta.fingerprint.startswith("W/"):  # a store without strong etags cannot tell
             options["if_match"] = meta.fingerprint
         try:
             with self._told(meta.key):

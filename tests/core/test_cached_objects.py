@@ -256,6 +256,26 @@ def test_readers_that_are_killed_leave_nothing_wrong(s3: S3, store: Objects, url
     assert last.returncode == 0
 
 
+_END = """
+import json, sys, time
+from pathlib import Path
+from dataengine.core.cached_objects import CacheOptions, reading_objects
+objects = reading_objects(sys.argv[1], json.loads(sys.argv[2]), CacheOptions(Path(sys.argv[3]), 256 << 16, 1 << 16))
+assert all(objects.prefetch("media/a", [(number << 16, 1)]) for number in range(200))
+print(time.time(), flush=True)
+"""
+
+
+def test_a_process_ends_without_waiting_for_what_it_fetches_ahead(s3: S3, store: Objects, url: str, tmp_path: Path) -> None:
+    store.put("media/a", content(200 * B))
+    process = run(_END, url, json.dumps(s3.options(watched=True)), tmp_path / "cache")
+    s3.asked()
+    out, said = process.communicate()
+    assert (process.returncode, said) == (0, "")
+    assert time.time() - float(out) < 20
+    assert len(s3.asked()) < 100
+
+
 def test_a_disk_that_takes_nothing(s3: S3, store: Objects, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = content(10 * B)
     store.put("media/a", data)
