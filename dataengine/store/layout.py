@@ -17,6 +17,7 @@ MEDIA = "media"
 STREAMS = "streams"
 STEPS = "steps"
 REMOVED = "removed"
+STATISTICS = "statistics"
 
 ARRAYS = "arrays.zarr"
 VIDEOS = "videos"
@@ -62,6 +63,11 @@ def shard_prefix(dataset: str, shard: str) -> str:
 def steps_key(dataset: str, shard: str) -> str:
     """Return the key of a shard's trajectories."""
     return f"{STEPS}/{dataset}/{shard}.parquet"
+
+
+def statistics_key(version: int, dataset: str, digest: str) -> str:
+    """Return the key of the statistics of a version's dataset under settings of that digest."""
+    return f"{STATISTICS}/{version}/{dataset}/{digest}.json"
 
 
 def node_name(stream: str) -> str:

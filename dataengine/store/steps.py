@@ -170,15 +170,31 @@ def read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, C
 
 
 def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
+    with _opened(objects, key) as file:
+        return _trajectory(objects, key, file, ordinal, columns)
+
+
+def read_each(objects: Objects, key: str, wanted: Iterable[tuple[int, Mapping[str, Column]]]) -> Iterator[Trajectory]:
+    """Yield the numbers of several trajectories of a file, given as (ordinal, columns): the file is opened once, and cameras and texts are passed over."""
+    with naming_damage(objects, key, "trajectories"), _opened(objects, key) as file:
+        metadata = file.schema_arrow.metadata or {}
+        names = [name for name in json.loads(metadata.get(b"shapes", b"{}")) if name in file.schema_arrow.names]
+        for ordinal, columns in wanted:
+            yield _trajectory(objects, key, file, ordinal, columns, ["t_ns", *names])
+
+
+def _opened(objects: Objects, key: str) -> pq.ParquetFile:
     local = objects.local(key)
-    file = pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
-    try:
-        if not 0 <= ordinal < file.num_row_groups:
-            raise CorruptStore(f"{objects.url}/{key}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")
-        table = file.read_row_group(ordinal, use_threads=False)
-        shapes = json.loads((file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
-    finally:
-        file.close()
+    return pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
+
+
+def _trajectory(
+    objects: Objects, key: str, file: pq.ParquetFile, ordinal: int, columns: Mapping[str, Column], names: Sequence[str] | None = None
+) -> Trajectory:
+    if not 0 <= ordinal < file.num_row_groups:
+        raise CorruptStore(f"{objects.url}/{key}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")
+    table = file.read_row_group(ordinal, use_threads=False, columns=names)
+    shapes = json.loads((file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
     numbers: dict[str, Array] = {}
     valid: dict[str, Array] = {}
     sampled: dict[str, Array] = {}
