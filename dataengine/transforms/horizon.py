@@ -178,7 +178,9 @@ def _state_of(columns: Mapping[str, Column], action: Column, name: str | None) -
     usual = [column for column in alike if column.name == "observation.state"]
     if len(alike) != 1 and not usual:
         found = ", ".join(f"{column.name} {_entries(column)}" for column in states) or "none"
-        raise UsageError(f"column {action.name!r}: needs a state of its shape and dims, {_entries(action)}, to be relative to; states: {found}; name one")
+        raise UsageError(
+            f"column {action.name!r}: needs a state of its shape and dims, {_entries(action)}, to be relative to; states: {found}; name one as `state`, or take another reference"
+        )
     return (usual or alike)[0]
 
 

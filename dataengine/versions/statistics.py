@@ -88,7 +88,7 @@ def _text(document: Mapping[str, Any]) -> bytes:
 def _read(objects: Objects, key: str) -> dict[str, Any] | None:
     try:
         document = json.loads(objects.get(key))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         document = None

@@ -16,6 +16,7 @@ from dataengine.versions.history import diff
 from dataengine.versions.lineage import lineage
 from dataengine.versions.purge import purge
 from dataengine.versions.removal import plan_removal, remove, restore
+from dataengine.versions.statistics import dataset_statistics
 from tests.support.films import numbered, write_film
 from tests.support.s3_server import serving
 from tests.support.stores import Made, begin, die, land
@@ -55,3 +56,14 @@ def test_remove_restore_collect_and_purge(objects: Objects, tmp_path: Path) -> N
     for ref in ("1", "3", "4"):
         assert faults(check(Store(objects, ref), deep=True)) == []
     assert unreferenced(objects) == []
+
+
+def test_statistics_are_kept_and_purged(objects: Objects) -> None:
+    a, _ = land(objects, [Made(1), Made(2, rows=5)])
+    first = dataset_statistics(Store(objects), "lab")
+    assert first["parts"][0]["steps"] == 13
+    (key,) = [meta.key for meta in objects.list("statistics")]
+    objects.delete([meta.key for meta in objects.list("steps")])
+    assert dataset_statistics(Store(objects), "lab") == first
+    purge(objects, [a], "x", "purge")
+    assert objects.head(key) is None
