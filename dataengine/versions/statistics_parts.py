@@ -12,12 +12,13 @@ import polars as pl
 from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.control_mode import control_mode
+from dataengine.core.errors import UsageError
 from dataengine.core.trajectory import Trajectory
 from dataengine.stats.summary import MAX_DIMS, ColumnSummary
 from dataengine.store import layout
 from dataengine.store.steps import read_each
 from dataengine.store.store import Store
-from dataengine.transforms.horizon import Horizon, RelativeActions, relative_actions
+from dataengine.transforms.horizon import Horizon, WindowPlan, window_plan
 
 BATCH_ROWS = 8192  # rows of several episodes are summarised together: each update costs as much as some hundred rows
 
@@ -41,7 +42,7 @@ class StatisticsPart:
     per_step: bool = False
     _pending: dict[str, list[_Rows]] = field(default_factory=dict)
     _pending_rows: dict[str, int] = field(default_factory=dict)
-    _windows: dict[RelativeActions, list[tuple[_Rows, _Rows | None]]] = field(default_factory=dict)
+    _windows: dict[WindowPlan, list[tuple[_Rows, _Rows | None]]] = field(default_factory=dict)
     _window_rows: int = 0
 
     def add(self, trajectory: Trajectory) -> None:
@@ -57,7 +58,7 @@ class StatisticsPart:
             if self._pending_rows[name] >= BATCH_ROWS:
                 self._settle(name)
 
-    def add_windows(self, trajectory: Trajectory, plan: RelativeActions) -> None:
+    def add_windows(self, trajectory: Trajectory, plan: WindowPlan) -> None:
         """Add the windows of one column of a trajectory; nothing where it has no such column."""
         name = plan.horizon.column
         if name not in trajectory.columns or name in self.left_out:
@@ -68,7 +69,7 @@ class StatisticsPart:
         state: _Rows | None = None
         if plan.state is not None:
             there = plan.state in trajectory.columns
-            of_state = trajectory.columns[plan.state].reshape(trajectory.steps, -1) if there else np.zeros(flat.shape)
+            of_state = trajectory.columns[plan.state].reshape(trajectory.steps, -1) if there else np.zeros((len(flat), plan.state_width))
             state = (of_state, trajectory.valid.get(plan.state) if there else np.zeros(len(flat), dtype=bool))
         self._windows.setdefault(plan, []).append(((flat, trajectory.valid.get(name)), state))
         self._window_rows += len(flat)
@@ -78,6 +79,8 @@ class StatisticsPart:
     def _prepare(self, name: str, column: Column | None, width: int, steps: int) -> bool:
         """Make room for a column, or note why it has no statistics."""
         if name not in self.summaries:
+            if steps > 1 and width * steps > MAX_DIMS:
+                raise UsageError(f"horizon: {steps} steps of {width} numbers must be at most {MAX_DIMS} together, got {steps * width}; ask for fewer steps")
             if not 0 < width <= MAX_DIMS:
                 self.left_out[name] = f"{width} numbers a row; statistics are of 1 to {MAX_DIMS}"
                 return False
@@ -201,7 +204,7 @@ def _one_of_each(rows: pl.DataFrame) -> list[dict[str, Any]]:
     return rows.unique("features", maintain_order=True).to_dicts()
 
 
-def _plans(specs: Mapping[str, Mapping[str, Column]], horizon: Horizon) -> dict[str, RelativeActions]:
+def _plans(specs: Mapping[str, Mapping[str, Column]], horizon: Horizon) -> dict[str, WindowPlan]:
     """Return how each set of features is made relative; those without the column are passed over, unless all are."""
     having = [features for features, columns in specs.items() if horizon.column in columns]
-    return {features: relative_actions(specs[features], horizon) for features in having or specs}
+    return {features: window_plan(specs[features], horizon) for features in having or specs}

@@ -96,12 +96,8 @@ def test_per_horizon_against_window_after_window(tmp_path: Path) -> None:
                 steps = store.read_trajectory(episode_id).columns
                 action, state = steps["action"].astype(float), steps["observation.state"].astype(float)
                 for t in range(len(action) - h):
-                    if reference == "state":
-                        changes.append(action[t + h, 0] - state[t, 0])
-                    elif reference == "first":
-                        changes.append(action[t + h, 0] - action[t, 0])
-                    elif t + h > 0:
-                        changes.append(action[t + h, 0] - action[t + h - 1, 0])
+                    before = {"state": state[t, 0], "first": action[t, 0] if h else 0.0, "consecutive": action[t + h - 1, 0] if h else state[t, 0]}
+                    changes.append(action[t + h, 0] - before[reference])
             assert found.array("count")[h, 0] == len(changes)
             assert found.array("mean")[h, 0] == pytest.approx(np.mean(changes), abs=1e-12)
             assert found.array("std")[h, 0] == pytest.approx(np.std(changes), abs=1e-12)
