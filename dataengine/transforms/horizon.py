@@ -3,7 +3,7 @@
 For the window of A actions that starts at step t, entry h is action[t + h], or its change from a reference:
 
 - `state`: the state at t;
-- `first`: the first action of the window, action[t]; entry 0, which has none, stays as it is;
+- `first`: the first action of the window, action[t]; entry 0, which has none, stays what it is;
 - `consecutive`: the action before, action[t + h - 1]; that of entry 0 is the state at t.
 
 Positions and joints are subtracted, from the entries of the same names where the state is another than the action. Where the columns say that entries are
@@ -114,12 +114,21 @@ class WindowPlan:
         for h in range(self.horizon.steps):
             target = np.arange(min(h, len(rows)), len(rows))
             target = target[episode[target] == episode[target - h]]
-            if self.horizon.reference is None or (self.horizon.reference == "first" and h == 0):
+            if self.horizon.reference is None:
                 yield rows[target], valid[target]
+            elif self.horizon.reference == "first" and h == 0:
+                yield self._as_written(action, target), valid[target]
             elif self.horizon.reference == "consecutive" and h > 0:
                 yield self._change(action, target, action, target - 1)
             else:
                 yield self._change(action, target, now, target - h)
+
+    def _as_written(self, action: _Side, target: Array) -> Array:
+        """Return rows with their rotations in the one of several equal forms that changes have, too."""
+        found = np.array(action.numbers[target])
+        if self.rotation is not None and action.turns is not None:
+            found[:, list(self.rotation.entries)] = _written(self.rotation, action.turns[target], change=False)
+        return found
 
     def _change(self, action: _Side, target: Array, before: _Side, reference: Array) -> tuple[Array, Array]:
         """Return the changes of the action at some rows from what is before it at others, and whether both hold something."""
@@ -150,11 +159,12 @@ def _matrices(part: Part | None, rows: Array) -> Array | None:
     return found
 
 
-def _written(part: Part, matrices: Array) -> Array:
+def _written(part: Part, matrices: Array, change: bool = True) -> Array:
+    """Return (N, entries) the numbers of rotations as the column has them; the number of a change has no offset."""
     good = np.isfinite(matrices).all(axis=(1, 2))
     found = np.full((len(matrices), len(part.entries)), np.nan)
     values = part.of_matrices(matrices[good])
-    found[good] = values[:, list(part.slots)] / np.asarray(part.gain)  # a change has no offset
+    found[good] = values[:, list(part.slots)] / np.asarray(part.gain) if change else part.numbers(values)
     return found
 
 

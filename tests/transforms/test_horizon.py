@@ -142,6 +142,13 @@ def test_quaternions_of_length_0_and_nan_turn_nothing() -> None:
     assert np.isnan(values[1:]).all()
 
 
+def test_entry_0_of_first_is_written_as_changes_are() -> None:
+    dims = ("x", "qw", "qx", "qy", "qz")
+    column = Column("action", shape=(5,), dims=dims, meaning="action", action_space=ActionSpace("ee_pose", "quat_wxyz", absolute=True))
+    ((values, _),) = computed(window_plan({"action": column}, Horizon(1, "first", frame="base")), [(np.array([[7.0, -2, 0, 0, 2]]), np.ones(1, bool))])
+    np.testing.assert_allclose(values, [[7, 2**-0.5, 0, 0, -(2**-0.5)]], atol=1e-12)
+
+
 def test_degrees_stay_degrees() -> None:
     space = ActionSpace("ee_pose", "rpy", absolute=True)
     column = Column("action", shape=(3,), dims=("roll", "pitch", "yaw"), unit="deg", meaning="action", action_space=space)
