@@ -10,13 +10,13 @@ from dataengine.core.column import Column
 def control_mode(columns: Mapping[str, Column]) -> str | None:
     """Return kind, whether absolute, and frame of the action columns, such as "ee_delta, relative, in base"; None where no column says any of it.
 
-    Of several action columns each is named, in order of name: "action: joint_position, absolute; action.hand: ...".
+    Where several action columns say something each is named, in order of name: "action: joint_position, absolute; action.hand: ...".
     """
     actions = [column for _, column in sorted(columns.items()) if column.meaning == "action" and column.kind == "numeric"]
-    words = [(column.name, _words(column)) for column in actions]
-    if not any(said for _, said in words):
+    words = [(column.name, said) for column in actions if (said := _words(column))]
+    if not words:
         return None
-    return words[0][1] if len(words) == 1 else "; ".join(f"{name}: {said or 'unknown'}" for name, said in words)
+    return words[0][1] if len(words) == 1 else "; ".join(f"{name}: {said}" for name, said in words)
 
 
 def _words(column: Column) -> str:

@@ -23,7 +23,7 @@ def test_of_one_column_everything_that_it_says() -> None:
 def test_several_columns_are_named_in_order() -> None:
     hand = action("action.hand", ActionSpace("other", absolute=True))
     assert modes(hand, action("action", ActionSpace("joint_velocity"))) == "action: joint_velocity; action.hand: other, absolute"
-    assert modes(hand, action("action", None)) == "action: unknown; action.hand: other, absolute"
+    assert modes(hand, action("action", None)) == "other, absolute"
 
 
 def test_what_says_nothing_has_no_mode() -> None:
