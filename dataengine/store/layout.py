@@ -16,6 +16,7 @@ DATASETS = "datasets"
 MEDIA = "media"
 STREAMS = "streams"
 STEPS = "steps"
+LABELS = "labels"
 REMOVED = "removed"
 STATISTICS = "statistics"
 
@@ -23,6 +24,7 @@ ARRAYS = "arrays.zarr"
 VIDEOS = "videos"
 INDEX = "index.parquet"
 SHARD = "shard.json"
+LABEL_FILE = "labels.parquet"
 
 
 def version_key(number: int) -> str:
@@ -68,6 +70,11 @@ def steps_key(dataset: str, shard: str) -> str:
 def statistics_key(version: int, dataset: str, digest: str) -> str:
     """Return the key of the statistics of a version's dataset under settings of that digest."""
     return f"{STATISTICS}/{version}/{dataset}/{digest}.json"
+
+
+def label_prefix(label_set: str, shard: str) -> str:
+    """Return the folder of a shard of labels; a label's address is `<shard>/<row group>`."""
+    return f"{LABELS}/{label_set}/{shard}"
 
 
 def node_name(stream: str) -> str:

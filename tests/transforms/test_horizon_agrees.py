@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dataengine.core.column import ActionSpace, Column, Gripper
+from dataengine.transforms.from_columns import relative_actions
 from dataengine.transforms.horizon import Horizon, window_plan
-
-from_columns = pytest.importorskip("dataengine.transforms.from_columns", reason="relative actions as a transform are not there")
 
 STEPS, WINDOW = 12, 4
 BODIES = {
@@ -39,6 +38,6 @@ def test_they_agree(body, reference, to, frame) -> None:
     found = plan.windows(rows, np.ones(STEPS, bool), states, np.ones(STEPS, bool), np.zeros(STEPS, int))
     whole = STEPS - WINDOW + 1
     batch = {"action": np.stack([rows[start : start + WINDOW] for start in range(whole)]), "state": states[:whole]}
-    expected = from_columns.relative_actions(action, state, to=to, frame=frame)(batch)["action"]
+    expected = relative_actions(action, state, to=to, frame=frame)(batch)["action"]
     for h, (values, _) in enumerate(found):
         np.testing.assert_allclose(values[:whole], expected[:, h], atol=1e-9)
