@@ -28,6 +28,7 @@ class Part:
     version: int | None
     folder: str
     label_sets: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -187,7 +188,7 @@ def open_mixture(mixture: Mixture, label_sets: Sequence[str] = (), cache: CacheO
             table, folder = table_of_episodes(store, name, source.where, source.where_steps, label_sets)
             version = None if store.version is None or store.open else store.version.number
             if len(table):
-                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.storage_options)))
+                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.columns), dict(source.storage_options)))
         if not found:
             known = ", ".join(open_store(source.address.split("#")[0], source.storage_options or None).datasets()) or "none"
             raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")
