@@ -162,8 +162,7 @@ class EpochOrder:
         low = np.uint64((1 << 32) - 1)
         keys = (hash64(seed, _PERMUTE, epoch, np.arange(count)) & ~low) | np.arange(count, dtype=np.uint64)
         self._order = (np.sort(keys) & low).astype(np.int64)
-        _, start, stop = clips.bounds(self._order)
-        lengths = stop - start
+        lengths = clips.lengths[self._order]
         if capped is not None:
             those = capped[self._order]
             kept = ~those | (np.cumsum(np.where(those, lengths, 0)) <= cap)

@@ -166,7 +166,7 @@ def test_offsets_in_seconds_take_the_nearest_step_and_need_a_rate(mixed: Path) -
     assert sample["action_is_pad"].tolist() == [False] * 4
     first = data[0]
     assert first["action_is_pad"].tolist() == [True, False, False, False]
-    with pytest.raises(UsageError, match="seconds need a known rate, and that of episode [0-9a-f]{32} is unknown"):
+    with pytest.raises(UsageError, match=r"seconds need a known rate, and that of episode [0-9a-f]{32} is unknown"):
         dataset(f"{mixed}#bare", {"action": Field(seconds=[0.1])})[0]
 
 
