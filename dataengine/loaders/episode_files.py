@@ -19,11 +19,11 @@ from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, Pictu
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.arrow_numpy import numbers, plain, present
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.labels import LabelsFile, label_key
 from dataengine.store.media import read_index
 from dataengine.store.parquet import table_of
+from dataengine.store.row import Row
 from dataengine.store.steps import StepsFile
 from dataengine.store.stored_streams import array_key, media_of, read_items
 from dataengine.video.decode import FrameReader

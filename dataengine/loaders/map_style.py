@@ -13,7 +13,8 @@ from dataengine.core.errors import UsageError
 from dataengine.loaders.batch import batch_layout, block_bytes, carve
 from dataengine.loaders.field import Field
 from dataengine.loaders.mixture import Mixture
-from dataengine.loaders.opened import Opened, open_mixture
+from dataengine.loaders.opened import Opened
+from dataengine.loaders.opening import open_mixture
 from dataengine.loaders.sample_reader import SampleReader
 from dataengine.loaders.windows import feature_documents, label_sets, resolve
 

@@ -17,7 +17,7 @@ from dataengine.core.arrays import Array, require
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import Objects
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
+from dataengine.store.row import Row
 from dataengine.store.stored_streams import array_key
 
 NOT_IN_ORDER = "clock_not_monotonic"  # the flag of an episode one of whose clocks steps back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,8 @@ from dataengine.core.cached_objects import CachedObjects, CacheOptions, reading_
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import Objects
 from dataengine.loaders.clips import Segments
-from dataengine.loaders.episode_table import EpisodeTable, table_of_episodes
+from dataengine.loaders.episode_table import EpisodeTable
 from dataengine.loaders.mixture import Mixture
-from dataengine.store.refs import parse_address
-from dataengine.store.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -165,37 +163,3 @@ def _capped(components: list[Component], synthetic: Array, lengths: Array, cap: 
     if recorded <= 0:
         raise UsageError(f"Mixture: imagined episodes may have at most {cap:g} of the samples, but nothing else is left to draw from")
     return [Component(segments, share * (cap / imagined if kind else (1 - cap) / recorded)) for segments, share, kind in split]
-
-
-def open_mixture(mixture: Mixture, label_sets: Sequence[str] = (), cache: CacheOptions | None = None) -> Opened:
-    """Open the stores of a mixture and number their samples; what was found once is taken from the cache folder.
-
-    Args:
-        mixture: the sources.
-        label_sets: those whose labels are read, by name.
-        cache: where blocks of remote stores are held; None asks the store each time.
-
-    Raises:
-        NotAStore, VersionNotFound: an address names nothing.
-        UsageError: a dataset is not there, or a condition is none.
-    """
-    parts = []
-    stores: dict[tuple[str, str], Store] = {}  # opened once for all sources that name it
-    for number, source in enumerate(mixture.listed):
-        parsed = parse_address(source.address)
-        key = source.address.rpartition("#")[0] if parsed.dataset else source.address, str(sorted(source.storage_options.items()))
-        if key not in stores:
-            stores[key] = open_store(key[0], source.storage_options or None)
-        store = stores[key]
-        names = [parsed.dataset] if parsed.dataset is not None else store.datasets()
-        found = []
-        for name in names:
-            table, folder = table_of_episodes(store, name, source.where, source.where_steps, label_sets)
-            version = None if store.version is None or store.open else store.version.number
-            if len(table):
-                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.columns), dict(source.storage_options)))
-        if not found:
-            known = ", ".join(store.datasets()) or "none"
-            raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")
-        parts += found
-    return Opened(tuple(parts), cache)

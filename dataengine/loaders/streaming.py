@@ -19,7 +19,7 @@ from dataengine.loaders.lanes import Shuffle, fitting
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.normalizing import normalization
-from dataengine.loaders.opened import open_mixture
+from dataengine.loaders.opening import open_mixture
 from dataengine.loaders.plan import ORDERS, Order
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
 from dataengine.loaders.windows import Window, feature_documents, label_sets, resolve

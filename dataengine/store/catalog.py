@@ -26,6 +26,7 @@ from dataengine.core.objects import Objects, storage_options
 from dataengine.schema.arrow import catalog_schema
 from dataengine.store import layout
 from dataengine.store.removed import purged_episodes
+from dataengine.store.row import Row
 
 FOREVER = {
     "delta.enableExpiredLogCleanup": "false",
@@ -36,8 +37,6 @@ FOREVER = {
 STATISTICS = {"delta.dataSkippingStatsColumns": "fact,episode_id,job,job_commit"}
 ENDED = 2**62
 ATTEMPTS = 200
-
-Row = dict[str, Any]
 
 
 def rows_table(rows: Sequence[Row]) -> pa.Table:

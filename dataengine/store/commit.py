@@ -17,11 +17,12 @@ from dataengine.core.objects import Objects
 from dataengine.core.problem import Problem
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Change, KnownIds, Row
+from dataengine.store.catalog import Catalog, Change, KnownIds
 from dataengine.store.features import add_columns, dataset_columns, feature_digests, features_conflict
 from dataengine.store.naming import JobEnd, end_job
 from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row, same_files
 from dataengine.store.refs import Version
+from dataengine.store.row import Row
 
 
 @dataclass

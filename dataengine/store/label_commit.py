@@ -15,11 +15,12 @@ from dataengine.core.errors import StoreError, UsageError
 from dataengine.core.labels import LabelSet
 from dataengine.core.objects import Objects
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Change, Row
+from dataengine.store.catalog import Catalog, Change
 from dataengine.store.labels import label_fact
 from dataengine.store.naming import JobEnd, end_job
 from dataengine.store.refs import Version
 from dataengine.store.removed import PURGED, purged_episodes
+from dataengine.store.row import Row
 
 EPISODE = ("dataset", "episode_id", "reading")
 

@@ -13,8 +13,8 @@ from dataengine.core.column import Column
 from dataengine.core.errors import LabelsNotFound
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.core.objects import Objects
-from dataengine.store.catalog import Row
 from dataengine.store.labels import describe_labels, label_key, read_label_group
+from dataengine.store.row import Row
 
 JOINED = ("dataset", "episode_id", "reading")
 

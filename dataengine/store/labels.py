@@ -31,8 +31,8 @@ from dataengine.schema.column_json import column_from_json, column_to_json
 from dataengine.schema.schema import validate
 from dataengine.store import layout
 from dataengine.store.arrow_numpy import numbers, plain, present
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
+from dataengine.store.row import Row
 from dataengine.store.steps import WRITER, arrow_numbers
 
 DOCUMENT = b"labels"

@@ -24,13 +24,14 @@ from dataengine.core.trajectory import Trajectory
 from dataengine.schema.arrow import index_schema
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Row
+from dataengine.store.catalog import Catalog
 from dataengine.store.damage import naming_damage
 from dataengine.store.label_sets import StoredLabelSet, applying_labels, read_episode_labels, stored_label_sets
 from dataengine.store.naming import visible
 from dataengine.store.parquet import table_of
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
 from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
+from dataengine.store.row import Row
 from dataengine.store.steps import read_steps
 from dataengine.store.stored_streams import read_stream
 

@@ -14,10 +14,10 @@ from dataengine.core.objects import Objects
 from dataengine.core.stream import Buffer, Items, MediaFrames, Stream, Values
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
 from dataengine.store.refs import read_json
+from dataengine.store.row import Row
 
 
 class StoredItems(Sequence[Buffer]):

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from dataengine.core.problem import Problem
 from dataengine.store import layout
-from dataengine.store.catalog import Row
 from dataengine.store.label_sets import stale_labels
 from dataengine.store.labels import LabelFile, label_key, parse_label_file, read_label_group
+from dataengine.store.row import Row
 from dataengine.store.store import Store
 from dataengine.versions.check_shards import ShardRows, check_files
 from dataengine.versions.finding import UNREADABLE, finding, unreadable
