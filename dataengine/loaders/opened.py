@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import CachedObjects, CacheOptions, reading_objects
 from dataengine.core.errors import UsageError
-from dataengine.core.objects import Objects, open_objects
+from dataengine.core.objects import Objects
 from dataengine.loaders.clips import Segments
 from dataengine.loaders.episode_table import EpisodeTable, table_of_episodes
 from dataengine.loaders.mixture import Mixture
+from dataengine.store.refs import parse_address
+from dataengine.store.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Part:
     version: int | None
     folder: str
     label_sets: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -48,11 +52,11 @@ class Component:
 class Opened:
     """The parts of a mixture, their episodes numbered through, and their samples.
 
-    Made by `open_mixture`; a worker makes it from the parts alone, without a look at any catalog.
+    Made by `open_mixture`; a worker makes it from the parts and the cache's options alone, without a look at any catalog.
     """
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self.parts = parts
+    def __init__(self, parts: tuple[Part, ...], cache: CacheOptions | None = None) -> None:
+        self.parts, self.cache = parts, cache
         self.tables = [EpisodeTable.load(Path(part.folder)) for part in parts]
         self.first_episode = np.concatenate([[0], np.cumsum([len(table) for table in self.tables])]).astype(np.int64)
         pieces = [table.segments for table in self.tables]
@@ -66,7 +70,18 @@ class Opened:
     @cached_property
     def objects(self) -> list[Objects]:
         """Return the root of each part's store."""
-        return [open_objects(part.url, part.storage_options) for part in self.parts]
+        return [reading_objects(part.url, part.storage_options, self.cache) for part in self.parts]
+
+    @property
+    def remote(self) -> bool:
+        """Whether any part lies in an object store, so that reading ahead pays."""
+        return any(isinstance(objects, CachedObjects) for objects in self.objects)
+
+    def close(self) -> None:
+        """End the threads that fetch ahead."""
+        for objects in self.objects:
+            if isinstance(objects, CachedObjects):
+                objects.close()
 
     def part_of(self, episode: int) -> tuple[int, int]:
         """Return the part of an episode, and its number within the part."""
@@ -152,31 +167,35 @@ def _capped(components: list[Component], synthetic: Array, lengths: Array, cap: 
     return [Component(segments, share * (cap / imagined if kind else (1 - cap) / recorded)) for segments, share, kind in split]
 
 
-def open_mixture(mixture: Mixture, label_sets: Sequence[str] = ()) -> Opened:
+def open_mixture(mixture: Mixture, label_sets: Sequence[str] = (), cache: CacheOptions | None = None) -> Opened:
     """Open the stores of a mixture and number their samples; what was found once is taken from the cache folder.
 
     Args:
         mixture: the sources.
         label_sets: those whose labels are read, by name.
+        cache: where blocks of remote stores are held; None asks the store each time.
 
     Raises:
         NotAStore, VersionNotFound: an address names nothing.
         UsageError: a dataset is not there, or a condition is none.
     """
-    from dataengine.store.store import open_store
-
     parts = []
+    stores: dict[tuple[str, str], Store] = {}  # opened once for all sources that name it
     for number, source in enumerate(mixture.listed):
-        store = open_store(source.address, source.storage_options or None)
-        names = [store.dataset] if store.dataset is not None else store.datasets()
+        parsed = parse_address(source.address)
+        key = source.address.rpartition("#")[0] if parsed.dataset else source.address, str(sorted(source.storage_options.items()))
+        if key not in stores:
+            stores[key] = open_store(key[0], source.storage_options or None)
+        store = stores[key]
+        names = [parsed.dataset] if parsed.dataset is not None else store.datasets()
         found = []
         for name in names:
             table, folder = table_of_episodes(store, name, source.where, source.where_steps, label_sets)
             version = None if store.version is None or store.open else store.version.number
             if len(table):
-                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.storage_options)))
+                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.columns), dict(source.storage_options)))
         if not found:
-            known = ", ".join(open_store(source.address.split("#")[0], source.storage_options or None).datasets()) or "none"
+            known = ", ".join(store.datasets()) or "none"
             raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")
         parts += found
-    return Opened(tuple(parts))
+    return Opened(tuple(parts), cache)
