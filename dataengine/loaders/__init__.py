@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dataengine.loaders.map_style import MapDataset, dataset
     from dataengine.loaders.mixture import Mixture, Source
     from dataengine.loaders.streaming import Loader, loader
+    from dataengine.loaders.torch_stream import TorchStream
 
 _HOMES = {
     "Field": "field",
@@ -19,11 +20,12 @@ _HOMES = {
     "Mixture": "mixture",
     "Shuffle": "lanes",
     "Source": "mixture",
+    "TorchStream": "torch_stream",
     "dataset": "map_style",
     "loader": "streaming",
 }
 
-__all__ = ["Field", "Loader", "MapDataset", "Mixture", "Shuffle", "Source", "dataset", "loader"]
+__all__ = ["Field", "Loader", "MapDataset", "Mixture", "Shuffle", "Source", "TorchStream", "dataset", "loader"]
 
 
 def __getattr__(name: str) -> Any:

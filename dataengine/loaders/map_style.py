@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 
@@ -118,9 +119,9 @@ class MapDataset:
     def __getitem__(self, number: Sequence[int]) -> dict[str, Any]: ...
 
     def __getitem__(self, number: int | Sequence[int]) -> dict[str, Any]:
-        if isinstance(number, int | np.integer):
-            return self.__getitems__([int(number)])[0]
-        return {name: self._as_asked(values) for name, values in self.read(list(number)).items()}
+        if hasattr(number, "__index__") and getattr(number, "ndim", 0) == 0:  # also NumPy's and torch's whole numbers
+            return self.__getitems__([operator.index(number)])[0]
+        return {name: self._as_asked(values) for name, values in self.read(cast("Sequence[int]", number)).items()}
 
 
 def dataset(mixture: Mixture | str, fields: Mapping[str, Field], framework: Framework = "numpy") -> MapDataset:

@@ -119,7 +119,10 @@ class ItemPictures:
                 yield frame, block[int(offsets[inside] - offsets[0]) : int(offsets[inside + 1] - offsets[0])]
             at = end
 
-    def paint(self, packed: Buffer, out: Array, fit: Fit) -> None:
+    def paint(self, packed: Buffer | Array, out: Array, fit: Fit) -> None:
+        if isinstance(packed, np.ndarray):  # was decoded for another sample
+            fitted(packed, out, fit, self._where)
+            return
         self.decoded += 1
         fitted(decode_picture(packed, self._where), out, fit, self._where)
 

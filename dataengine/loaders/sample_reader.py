@@ -81,7 +81,7 @@ class SampleReader:
             for name, words in said.items():
                 for place, word in zip(places.tolist(), words, strict=True):
                     texts[name][place] = word
-        self._finish(samples, batch)
+        self._finish(samples, batch, texts)
         return texts
 
     def read_plan(self, plan: Plan, that: BatchPlan, batch: dict[str, Array]) -> dict[str, list[str]]:
@@ -92,7 +92,7 @@ class SampleReader:
         for place, spot in enumerate(that.spots):
             first, gathered = self._piece(plan, spot)
             gathered.write(spot.step - first, batch, place, texts)
-        self._finish(that.samples, batch)
+        self._finish(that.samples, batch, texts)
         return texts
 
     def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
@@ -120,7 +120,7 @@ class SampleReader:
         lane.append((spot.piece, piece.place + len(steps), gathered))
         return gathered
 
-    def _finish(self, samples: Array, batch: dict[str, Array]) -> None:
+    def _finish(self, samples: Array, batch: dict[str, Array], texts: dict[str, list[str]]) -> None:
         """Fill in what every batch has, and zero the places beyond its samples."""
         count = len(samples)
         batch["weight"][:count], batch["weight"][count:] = 1.0, 0.0
@@ -129,6 +129,8 @@ class SampleReader:
             for name, values in batch.items():
                 values[count:] = name.endswith("_is_pad")
             batch["sample"][count:] = -1
+            for words in texts.values():
+                words += [""] * (len(batch["sample"]) - len(words))
         for arrays in self._spare.values():
             del arrays[_SPARE:]
         self._counters.samples += count

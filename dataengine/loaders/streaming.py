@@ -57,11 +57,28 @@ class Loader:
         self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
         self._started = False
 
+    def copy(self) -> Loader:
+        """Return another loader at the same place, with workers and files of its own."""
+        return _made_again(self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+
     def __len__(self) -> int:
         """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
         if self._schedule.steps is None:
             raise TypeError("a weighted mixture has no last batch: count the steps yourself")
         return self._schedule.steps - self._done
+
+    @property
+    def steps(self) -> int:
+        """Return how many batches the running epoch has on each rank, those that were handed out included; raise TypeError for a weighted mixture."""
+        return len(self) + self._done
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, from 0; of a weighted mixture only 0 has one."""
+        self._maker.reader.forget()
+        self._seek(self._plan.start(epoch), 0)
 
     @property
     def epoch(self) -> int:
@@ -195,6 +212,12 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, state: Mapping[str, Any]) -> Loader:
+    made = Loader(work, work.plan().opened, workers, prefetch, framework)
+    made.load_state_dict(state)
+    return made
 
 
 def loader(

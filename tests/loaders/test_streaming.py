@@ -203,6 +203,8 @@ def test_the_last_batch_is_filled_up_with_weight_nought_or_dropped(lab: Path) ->
     assert last["sample"][total % 50 :].tolist() == [-1] * (50 - total % 50)
     assert not last["camera:primary"][total % 50 :].any()
     assert last["action_is_pad"][total % 50 :].all()
+    assert last["task"][total % 50 - 1 :] != [""] * (51 - total % 50)
+    assert last["task"][total % 50 :] == [""] * (50 - total % 50)
     assert len(list(batches_of(lab, batch_size=50, drop_last=True))) == total // 50
 
 
