@@ -137,10 +137,11 @@ def decode_whole(film: tuple[str, str, int, int]) -> int:
     if key not in _READERS:
         columns, facts = read_index(open_objects(store), key, 0)
         _READERS[key] = FrameReader(str(Path(store) / key), FrameIndex.from_columns(columns, facts))
-    return sum(len(block) for block in _READERS[key].blocks(first, first + frames))
+    return sum(len(block) for block in _READERS[key].blocks(first, first + frames, BLOCK_FRAMES))
 
 
 _READERS: dict[str, Any] = {}
+BLOCK_FRAMES = 8  # the fastest: what is decoded stays in the cache until it is converted
 
 
 def decode_bare(spec: dict[str, Any]) -> dict[str, Any]:
