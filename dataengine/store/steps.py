@@ -169,14 +169,36 @@ def read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, C
         return _read_steps(objects, key, ordinal, columns)
 
 
+class StepsFile:
+    """A file of trajectories that stays open, for reading some columns of many episodes.
+
+    Raises:
+        FileNotFoundError, OSError, ArrowException: it is gone or damaged; wrap in `naming_damage`.
+    """
+
+    def __init__(self, objects: Objects, key: str, whole: bool = False) -> None:
+        local = objects.local(key)
+        source: Any = local if local is not None else io.BytesIO(objects.get(key)) if whole else objects.open(key)
+        self._where = f"{objects.url}/{key}"
+        self._file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        self.names = frozenset(self._file.schema_arrow.names)
+        self.shapes: dict[str, list[int]] = json.loads((self._file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
+
+    def table(self, ordinal: int, names: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of an episode, all columns or those named."""
+        if not 0 <= ordinal < self._file.num_row_groups:
+            raise CorruptStore(f"{self._where}: expected a row group {ordinal}, found {self._file.num_row_groups} of them; restore the file from a copy")
+        return self._file.read_row_group(ordinal, columns=None if names is None else list(names), use_threads=False)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
 def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
-    local = objects.local(key)
-    file = pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
+    file = StepsFile(objects, key, whole=True)
     try:
-        if not 0 <= ordinal < file.num_row_groups:
-            raise CorruptStore(f"{objects.url}/{key}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")
-        table = file.read_row_group(ordinal, use_threads=False)
-        shapes = json.loads((file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
+        table, shapes = file.table(ordinal), file.shapes
     finally:
         file.close()
     numbers: dict[str, Array] = {}
@@ -194,7 +216,7 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
             if present.any():
                 frames[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
         elif present.any() or len(table) == 0:
-            numbers[name] = _numbers(column, present, tuple(shapes.get(name, ())))
+            numbers[name] = numbers_of(column, present, tuple(shapes.get(name, ())))
             if not present.all():
                 valid[name] = present
     t_ns = table["t_ns"]
@@ -203,7 +225,7 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
     return Trajectory(times, numbers, specs, valid, sampled, frames, steps=len(table))
 
 
-def _numbers(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
+def numbers_of(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
     """Return an Arrow column as numbers, zeros where it is null."""
     rows = len(column)
     if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -100,6 +101,7 @@ class FrameReader:
         self.width, self.height = int(facts["width"]), int(facts["height"])
         # A video that was padded to even sides by our own writer says what part of it is picture.
         self.shape = (int(facts.get("crop_height", self.height)), int(facts.get("crop_width", self.width)))
+        self.decoded = 0  # frames that the decoder has given so far, also those that nobody asked for
         self._file = file
         self._direct = bool(facts["ranges"]) and int(facts["hidden"]) == 0 and facts["codec"] in DECODERS
         self._handle: BinaryIO | None = open_bytes(file) if self._direct else None
@@ -273,6 +275,29 @@ class FrameReader:
             self._converter.convert(frame, self._whole)
             out[:] = self._whole[: self.shape[0], : self.shape[1]]
 
+    def groups(self, frames: Array) -> Array:
+        """Return for each frame a number of the group of pictures it is decoded with, (n,) int64: frames of one group are cheapest read together."""
+        return np.asarray(self._starts[frames])
+
+    def packed(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Array]]:
+        """Yield (number, picture) of ascending frames in a form to wait in, that `unpack` turns into RGB; arrays are taken from `spare` first.
+
+        Raises:
+            BadRecording: a frame cannot be decoded.
+        """
+        left = set(frames)
+        for row, frame in self._decode(frames):
+            self._require_size(frame, row)
+            left.discard(row)
+            if self._whole is None:
+                yield row, self._converter.pack(frame, spare.pop() if spare else None)
+            else:
+                cut = np.empty((*self.shape, 3), np.uint8)
+                self._store(frame, row, cut)
+                yield row, cut
+        if left:
+            raise self._lost(min(left))
+
     def _decode(self, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Yield (row, decoded frame) for rows in ascending order; a row that does not decode is left out."""
         for run in self._runs(rows):
@@ -317,18 +342,20 @@ class FrameReader:
         if self._decoder is None:
             facts = self.index.facts
             self._decoder = decoder_for(str(facts["codec"]), base64.b64decode(str(facts["extradata"])), self.width, self.height)
-        decoder, left = self._decoder, set(run.rows)
+        decoder, left, pending = self._decoder, set(run.rows), 0
         try:
-            for row, payload in self._payloads(run.start, run.stop):
-                for frame in decoder.decode(padded_packet(payload, row)):
+            for row, payload in chain(self._payloads(run.start, run.stop), ((-1, None),)):
+                if payload is None and not pending:
+                    break  # every packet has given its frame: there is nothing to flush, and a flush costs as much as a small frame
+                for frame in decoder.decode(padded_packet(payload, row) if payload is not None else None):
+                    pending -= 1
+                    self.decoded += 1
                     if frame.pts in left and not frame.is_corrupt:
                         left.discard(frame.pts)
                         yield frame.pts, frame
-            for frame in decoder.decode(None):
-                if frame.pts in left and not frame.is_corrupt:
-                    left.discard(frame.pts)
-                    yield frame.pts, frame
-            decoder.flush_buffers()
+                pending += 1
+            else:
+                decoder.flush_buffers()
         except (av.FFmpegError, MemoryError) as error:
             self._decoder = None
             raise self._lost(min(left, default=run.stop)) from error

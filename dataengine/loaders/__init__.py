@@ -1,0 +1,32 @@
+"""Batches for training: windows over stored trajectories, shuffled, mixed, exact over ranks and workers, and resumable."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataengine.loaders.field import Field
+    from dataengine.loaders.lanes import Shuffle
+    from dataengine.loaders.loader import Loader, loader
+    from dataengine.loaders.map_style import MapDataset, dataset
+    from dataengine.loaders.mixture import Mixture, Source
+
+_HOMES = {
+    "Field": "field",
+    "Loader": "loader",
+    "MapDataset": "map_style",
+    "Mixture": "mixture",
+    "Shuffle": "lanes",
+    "Source": "mixture",
+    "dataset": "map_style",
+    "loader": "loader",
+}
+
+__all__ = ["Field", "Loader", "MapDataset", "Mixture", "Shuffle", "Source", "dataset", "loader"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dataengine.loaders.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dataengine.loaders' has no attribute {name!r}")

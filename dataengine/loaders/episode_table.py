@@ -1,0 +1,160 @@
+"""The episodes that a loader reads, and their samples, as plain arrays: made once for a (version, condition), kept in the cache folder, mapped by every process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from dataengine.core.arrays import Array
+from dataengine.core.digest import digest_json
+from dataengine.loaders.clips import Segments
+from dataengine.store import layout, query
+from dataengine.store.removed import purged_episodes
+from dataengine.store.step_conditions import kept_steps, step_condition
+from dataengine.store.store import Store, require_store
+
+FORMAT = 1
+SYNTHETIC = "world_model"
+_COLUMNS = ("episode_id", "shard", "ordinal", "features", "steps", "rate_hz", "tasks", "origin", "embodiment")
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeTable:
+    """Episodes of one dataset in order of their id, which does not depend on how and when they landed.
+
+    `arrays` holds (E,) arrays `steps`, `shard`, `ordinal`, `features`, `task` (-1 = none), `embodiment` (-1 = unknown), `rate_hz` (NaN = unknown), `synthetic`, `episode_id` (S32), those of the
+    segments (`segment_episode`, `segment_start`, `segment_length`), and the texts that codes stand for, as bytes and offsets.
+    """
+
+    arrays: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.arrays["steps"])
+
+    @property
+    def segments(self) -> Segments:
+        """Return the runs of steps that are samples."""
+        return Segments(self.arrays["segment_episode"], self.arrays["segment_start"], self.arrays["segment_length"])
+
+    def text(self, name: str, code: int) -> str:
+        """Return the text that a code of `shard`, `features`, `task` or `embodiment` stands for; "" for -1."""
+        if code < 0:
+            return ""
+        offsets = self.arrays[f"{name}_offsets"]
+        return bytes(self.arrays[f"{name}_text"][int(offsets[code]) : int(offsets[code + 1])]).decode()
+
+    def texts(self, name: str) -> list[str]:
+        """Return all texts of a name, in order of their codes."""
+        return [self.text(name, code) for code in range(len(self.arrays[f"{name}_offsets"]) - 1)]
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays to a folder, which appears whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".table-", dir=folder.parent))
+        for name, values in self.arrays.items():
+            np.save(staged / f"{name}.npy", values, allow_pickle=False)
+        try:
+            os.rename(staged, folder)
+        except OSError:  # another process was faster: what it wrote is the same
+            shutil.rmtree(staged, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> EpisodeTable:
+        """Map the arrays of a folder."""
+        return cls({path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))})
+
+
+def cache_folder() -> Path:
+    """Return where derived tables and blocks of remote objects are kept: $DATAENGINE_CACHE, else ~/.cache/dataengine."""
+    return Path(os.environ.get("DATAENGINE_CACHE") or Path.home() / ".cache" / "dataengine").expanduser()
+
+
+def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps: str | None) -> tuple[EpisodeTable, Path]:
+    """Return the table of a dataset and the folder it lies in, from the cache where it is there; STORE@open is never taken from there.
+
+    Raises:
+        UsageError: a condition is no condition, or names an unknown column.
+    """
+    purged = sorted(purged_episodes(store.objects))
+    number = None if store.version is None else store.version.number
+    key = {
+        "format": FORMAT,
+        "store": require_store(store.objects)["store_id"],
+        "version": number if not store.open else uuid.uuid4().hex,
+        "catalog": None if store.version is None else store.version.catalog_version,
+        "dataset": dataset,
+        "where": where,
+        "where_steps": where_steps,
+        "purged": purged,
+    }
+    folder = cache_folder() / "episodes" / digest_json(key)
+    if not folder.is_dir():
+        table = _build(store, dataset, where, where_steps, purged)
+        try:
+            table.save(folder)
+        except OSError:  # a home that cannot be written to: a folder that lives as long as the machine runs does as well
+            folder = Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}" / "episodes" / folder.name
+            if not folder.is_dir():
+                table.save(folder)
+    return EpisodeTable.load(folder), folder
+
+
+def _build(store: Store, dataset: str, where: str | None, where_steps: str | None, purged: list[str]) -> EpisodeTable:
+    rows = query.where(store.episodes().filter(pl.col("dataset") == dataset), where).select(_COLUMNS)
+    frame = rows.filter(pl.col("steps") > 0).collect().sort("episode_id")
+    if purged:
+        frame = frame.filter(~pl.col("episode_id").is_in(purged))
+    arrays: dict[str, Array] = {
+        "steps": frame["steps"].to_numpy(),
+        "ordinal": frame["ordinal"].to_numpy(),
+        "rate_hz": frame["rate_hz"].fill_null(float("nan")).to_numpy(),
+        "synthetic": (frame["origin"] == SYNTHETIC).fill_null(False).to_numpy(),
+        "episode_id": np.array(frame["episode_id"].to_list(), dtype="S32"),
+    }
+    tasks = frame["tasks"].list.first()
+    for name, values in (("shard", frame["shard"]), ("features", frame["features"]), ("task", tasks), ("embodiment", frame["embodiment"])):
+        arrays |= _coded(name, values)
+    if where_steps is None:
+        count = frame.height
+        arrays |= {"segment_episode": np.arange(count), "segment_start": np.zeros(count, np.int64), "segment_length": arrays["steps"].astype(np.int64)}
+    else:
+        arrays |= _segments(store, dataset, frame, where_steps)
+    return EpisodeTable(arrays)
+
+
+def _coded(name: str, values: pl.Series) -> dict[str, Array]:
+    """Return texts as codes (-1 = null), with the distinct texts as bytes and offsets."""
+    distinct = values.drop_nulls().unique().sort()
+    codes = distinct.search_sorted(values.fill_null("")) if len(distinct) else pl.Series([0] * len(values))
+    data = [text.encode() for text in distinct.to_list()]
+    return {
+        name: np.where(values.is_null().to_numpy(), -1, codes.to_numpy().astype(np.int64)),
+        f"{name}_text": np.frombuffer(b"".join(data), np.uint8),
+        f"{name}_offsets": np.concatenate([[0], np.cumsum([len(part) for part in data])]).astype(np.int64),
+    }
+
+
+def _segments(store: Store, dataset: str, frame: pl.DataFrame, where_steps: str) -> dict[str, Array]:
+    """Return the runs of steps for which a condition over step columns holds: each steps file is read once, and of it only the columns that the condition names."""
+    condition = step_condition(where_steps)
+    found: list[tuple[Array, Array, Array]] = []
+    numbered = frame.with_row_index("episode")
+    for (shard,), episodes in numbered.group_by("shard", maintain_order=True):
+        kept = kept_steps(store.objects, layout.steps_key(dataset, str(shard)), condition, where_steps)
+        for episode, ordinal, steps in episodes.select("episode", "ordinal", "steps").iter_rows():
+            mask = kept[ordinal]
+            if len(mask) != steps:
+                continue
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+            found.append((np.full(len(edges) // 2, episode), edges[::2], edges[1::2] - edges[::2]))
+    parts = [np.concatenate(column).astype(np.int64) if found else np.zeros(0, np.int64) for column in zip(*found, strict=True)] or [np.zeros(0, np.int64)] * 3
+    order = np.lexsort((parts[1], parts[0]))
+    return {name: part[order] for name, part in zip(("segment_episode", "segment_start", "segment_length"), parts, strict=True)}

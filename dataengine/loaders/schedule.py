@@ -1,0 +1,273 @@
+"""Which samples make up which batch of which rank: pure functions of the lanes' cursors, so that any batch can be named without making those before it.
+
+An epoch without weights: each rank draws full batches from groups of its lanes, group after group; as many on every rank as the poorest rank has. What is then
+left in all lanes is dealt evenly over the ranks. So every sample comes once, ranks make equally many steps, and only the very last batches are not full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from dataengine.core.arrays import Array, require
+from dataengine.core.randomness import hash64
+from dataengine.loaders.lanes import EpochOrder
+from dataengine.loaders.round_robin import RoundRobin
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a job reads: its ranks, the samples of a batch on one of them, and the groups of lanes of each."""
+
+    world_size: int
+    batch_size: int
+    groups: int
+    drop_last: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The samples of one batch by where they come from; fewer than the batch size where the batch is to be filled up.
+
+    `owner` tells which worker makes the batch: the workers share the owners' numbers. A batch of a group of lanes comes from what these keep decoded;
+    `scattered` ones are read at random.
+    """
+
+    component: Array  # (n,) int64
+    epoch: Array  # (n,) int64, of the component
+    lane: Array  # (n,) int64
+    emission: Array  # (n,) int64, place in the lane's order
+    owner: int
+    scattered: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Cursors:
+    """How far each lane of each component has been read: its epoch, and what has come out of it in that epoch. Both (C, L) int64."""
+
+    epoch: Array
+    emitted: Array
+
+    def as_json(self) -> dict[str, list[list[int]]]:
+        """Return the cursors as plain numbers."""
+        return {"epoch": self.epoch.tolist(), "emitted": self.emitted.tolist()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, list[list[int]]]) -> Cursors:
+        """Read cursors back."""
+        return cls(np.array(document["epoch"], dtype=np.int64), np.array(document["emitted"], dtype=np.int64))
+
+    @classmethod
+    def at_start(cls, components: int, lanes: int, epoch: int = 0) -> Cursors:
+        """Return the cursors before the first sample of an epoch."""
+        return cls(np.full((components, lanes), epoch, np.int64), np.zeros((components, lanes), np.int64))
+
+
+class Schedule(Protocol):
+    """The batches of all ranks from some cursors on."""
+
+    @property
+    def steps(self) -> int | None:
+        """Return how many batches each rank makes; None where they never end."""
+
+    def batch(self, rank: int, number: int) -> Draws:
+        """Return a batch of a rank."""
+
+    def cursors_after(self, batches: int) -> Cursors:
+        """Return the cursors of all lanes when each rank has made so many batches."""
+
+
+class Orders(Protocol):
+    """The orders of all epochs of all components."""
+
+    def __call__(self, component: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch of one component."""
+
+
+def lanes_of(rank: int, group: int, lanes: int, layout: Layout) -> Array:
+    """Return the lanes, ascending, of one group of a rank."""
+    return np.arange(rank, lanes, layout.world_size)[group :: layout.groups]
+
+
+class EpochSchedule:
+    """One epoch of one component, each sample once.
+
+    Args:
+        orders: of the lanes.
+        cursors: where each lane stands; all lanes in the same epoch.
+        layout: ranks and batches.
+    """
+
+    def __init__(self, orders: Orders, cursors: Cursors, layout: Layout) -> None:
+        require(cursors.epoch.shape[0] == 1, "an epoch that ends is that of one component")
+        self._cursors, self._layout = cursors, layout
+        self.epoch = int(cursors.epoch.max())
+        self._before = np.where(cursors.epoch[0] == self.epoch, cursors.emitted[0], 0)
+        left = orders(0, self.epoch).lengths - self._before
+        lanes = len(left)
+        places = [[lanes_of(rank, group, lanes, layout) for group in range(layout.groups)] for rank in range(layout.world_size)]
+        self._lanes = places
+        self._turns = [[RoundRobin(left[lanes]) for lanes in groups] for groups in places]
+        full = np.array([[turn.total // layout.batch_size for turn in turns] for turns in self._turns])  # (R, G)
+        self.full = int(full.sum(axis=1).min())
+        self._made = [_rounds(counts, self.full) for counts in full]
+        used = np.zeros(lanes, np.int64)
+        for rank, (group_of, _) in enumerate(self._made):
+            for group, turn in enumerate(self._turns[rank]):
+                used[places[rank][group]] = turn.counts(int(np.count_nonzero(group_of == group)) * layout.batch_size)
+        self._used = used
+        self._rest = RoundRobin(left - used)
+        step = layout.world_size * layout.batch_size
+        self.steps: int | None = self.full + (self._rest.total // step if layout.drop_last else -(-self._rest.total // step))
+
+    def batch(self, rank: int, number: int) -> Draws:
+        size = self._layout.batch_size
+        if number < self.full:
+            group_of, place_in = self._made[rank]
+            group = int(group_of[number])
+            first = int(place_in[number]) * size
+            place, emission = self._turns[rank][group].at(np.arange(first, first + size))
+            lane, scattered, owner = self._lanes[rank][group][place], False, group
+            emission = emission + self._before[lane]
+        else:
+            tail = number - self.full
+            first, last = self._shares(tail)[rank : rank + 2]
+            lane, emission = self._rest.at(np.arange(first, last))
+            emission = emission + self._before[lane] + self._used[lane]
+            scattered, owner = True, tail
+        return Draws(np.zeros(len(lane), np.int64), np.full(len(lane), self.epoch), lane, emission, owner, scattered)
+
+    def _shares(self, tail: int) -> list[int]:
+        """Return where the share of each rank begins in the tail-th step of what is left, and where the last one ends."""
+        ranks = self._layout.world_size
+        first = tail * ranks * self._layout.batch_size
+        there = min(self._rest.total - first, ranks * self._layout.batch_size)
+        return [first + there * rank // ranks for rank in range(ranks + 1)]
+
+    def cursors_after(self, batches: int) -> Cursors:
+        assert self.steps is not None
+        if batches >= self.steps:
+            return Cursors.at_start(1, len(self._before), self.epoch + 1)
+        emitted = self._before.copy()
+        size = self._layout.batch_size
+        if batches <= self.full:
+            for rank, (group_of, _) in enumerate(self._made):
+                for group, turn in enumerate(self._turns[rank]):
+                    emitted[self._lanes[rank][group]] += turn.counts(int(np.count_nonzero(group_of[:batches] == group)) * size)
+        else:
+            emitted += self._used + self._rest.counts(self._shares(batches - self.full)[0])
+        return Cursors(np.full((1, len(emitted)), self.epoch, np.int64), emitted[None])
+
+
+def _rounds(full: Array, count: int) -> tuple[Array, Array]:
+    """Return for each of the first `count` batches its group, and which of the group's batches it is: groups take turns until they have no full batch."""
+    group, place = RoundRobin(full).at(np.arange(count))
+    return group, place
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSchedule:
+    """Batches without end from several components by their shares, each component's own permutation after the other.
+
+    Every batch takes from each component its share of the batch, rounded up or down by a hashed draw so that the mean is exact (systematic sampling). The lanes of a
+    group that belong to a component take turns until all of them have ended their epoch; then its next one begins.
+
+    Args:
+        orders: of the lanes.
+        cursors: where each lane stands.
+        layout: ranks and batches.
+        shares: (C,) float64, of each component, their sum 1.
+        seed: of the rounding.
+        made: batches that each rank has made before these cursors.
+    """
+
+    orders: Orders
+    cursors: Cursors
+    layout: Layout
+    shares: Array
+    seed: int
+    made: int = 0
+    steps: None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        require(bool(np.isclose(self.shares.sum(), 1.0)) and bool((self.shares > 0).all()), f"shares: must be positive and sum to 1, got {self.shares}")
+        object.__setattr__(self, "_turns_of", lru_cache(maxsize=1024)(self._turns))
+        object.__setattr__(self, "_counted", {})
+
+    def _counts(self, rank: int, batches: Array) -> Array:
+        """Return how many samples each of a rank's batches (n,) takes from each component, (n, C) int64."""
+        size = self.layout.batch_size
+        shift = (hash64(self.seed, 7, rank, self.made + batches) >> np.uint64(11)) * 2.0**-53
+        edges = np.concatenate([[0.0], np.cumsum(self.shares)]) * size
+        edges[-1] = size
+        below = np.ceil(edges[None, :] - shift[:, None])  # points at 0 + shift, 1 + shift, ... below each edge
+        below[:, -1] = size
+        return np.diff(below, axis=1).astype(np.int64)
+
+    def _drawn(self, rank: int, group: int, rounds: int) -> Array:
+        """Return what a group has drawn from each component, (C,) int64, in its first batches."""
+        counted: dict[tuple[int, int], tuple[int, Array]] = self._counted  # type: ignore[attr-defined]
+        done, total = counted.get((rank, group), (0, np.zeros(len(self.shares), np.int64)))
+        if done > rounds:
+            done, total = 0, np.zeros(len(self.shares), np.int64)
+        if rounds > done:
+            total = total + self._counts(rank, group + self.layout.groups * np.arange(done, rounds)).sum(axis=0)
+        counted[rank, group] = rounds, total
+        return total
+
+    def _turns(self, component: int, rank: int, group: int, later: int) -> tuple[int, Array, Array, RoundRobin]:
+        """Return epoch, lanes, their cursors and turns of the `later`-th epoch, counted from the earliest that a lane of the group stands in."""
+        lanes = lanes_of(rank, group, self.cursors.epoch.shape[1], self.layout)
+        standing = self.cursors.epoch[component, lanes]
+        epoch = int(standing.min()) + later
+        before = np.where(standing == epoch, self.cursors.emitted[component, lanes], 0)
+        lengths = self.orders(component, epoch).lengths[lanes]
+        return epoch, lanes, before, RoundRobin(np.where(standing > epoch, 0, lengths - before))
+
+    def _walk(self, component: int, rank: int, group: int, drawn: int) -> tuple[int, int]:
+        """Return which later epoch a group's draw falls into, and which draw of that epoch it is."""
+        later, barren = 0, 0
+        while True:
+            total = self._turns_of(component, rank, group, later)[3].total  # type: ignore[attr-defined]
+            if drawn < total:
+                return later, drawn
+            drawn -= total
+            later += 1
+            barren = 0 if total else barren + 1
+            require(barren < 10_000, f"component {component}: its lanes hold no sample for group {group} of rank {rank}; use fewer ranks or groups")
+
+    def batch(self, rank: int, number: int) -> Draws:
+        rounds, group = divmod(number, self.layout.groups)
+        counts = self._counts(rank, np.array([number]))[0]
+        drawn = self._drawn(rank, group, rounds)
+        found: list[tuple[Array, ...]] = []
+        for component, count in enumerate(counts.tolist()):
+            first = int(drawn[component])
+            while count:
+                later, at = self._walk(component, rank, group, first)
+                epoch, lanes, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
+                here = min(count, turns.total - at)
+                place, emission = turns.at(np.arange(at, at + here))
+                lane = lanes[place]
+                found.append((np.full(here, component), np.full(here, epoch), lane, emission + before[place]))
+                first, count = first + here, count - here
+        parts = [np.concatenate(column) for column in zip(*found, strict=True)]
+        mixed = np.argsort(hash64(self.seed, 8, rank, self.made + number, np.arange(len(parts[0]))), kind="stable")
+        return Draws(*[part[mixed] for part in parts], owner=group)
+
+    def cursors_after(self, batches: int) -> Cursors:
+        epochs, emitted = self.cursors.epoch.copy(), self.cursors.emitted.copy()
+        for rank in range(self.layout.world_size):
+            for group in range(self.layout.groups):
+                drawn = self._drawn(rank, group, len(range(group, batches, self.layout.groups)))
+                for component, count in enumerate(drawn.tolist()):
+                    later, at = self._walk(component, rank, group, count)
+                    epoch, lanes, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
+                    ahead = self.cursors.epoch[component, lanes] > epoch
+                    epochs[component, lanes] = np.where(ahead, epochs[component, lanes], epoch)
+                    emitted[component, lanes] = np.where(ahead, emitted[component, lanes], before + turns.counts(at))
+        return Cursors(epochs, emitted)
