@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,22 +15,22 @@ import numpy as np
 
 from pipelines.peers.measure import answer, asked, measure
 
+FRAMEWORK: Any = "torch" if importlib.util.find_spec("torch") is not None else "numpy"
+
 
 def one_thread() -> None:
-    """Pin the libraries that bring threads of their own to one."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(1)
+    """Import the libraries that reading needs, so that no figure holds their start, and pin those that bring threads of their own to one."""
+    for name in ("av", "deltalake", "polars", "pyarrow.parquet", "dataengine.store.store"):
+        importlib.import_module(name)
+    importlib.import_module("cv2").setNumThreads(1)
+    if FRAMEWORK == "torch":
+        importlib.import_module("torch").set_num_threads(1)
 
 
 def _mixture(spec: dict[str, Any]) -> Any:
     from dataengine.loaders import Mixture
 
-    return Mixture([f"{spec['store']}#{name}" for name in spec.get("datasets", ("bench",))])
+    return Mixture([spec["store"]])
 
 
 def _fields(spec: dict[str, Any]) -> dict[str, Any]:
@@ -44,18 +45,17 @@ def open_stream(spec: dict[str, Any]) -> Any:
     from dataengine.loaders import loader
 
     extra = {"order": spec["order"]} if spec.get("order") else {}
-    return loader(_mixture(spec), fields=_fields(spec), batch_size=spec["batch"], seed=7, workers=spec["workers"], **extra)
+    return loader(_mixture(spec), fields=_fields(spec), batch_size=spec["batch"], seed=7, workers=spec["workers"], framework=FRAMEWORK, **extra)
 
 
 def open_map(spec: dict[str, Any]) -> Any:
     """Open the map-style dataset under a plain torch DataLoader with a random sampler."""
-    import torch
     from dataengine.loaders import dataset
-    from torch.utils.data import DataLoader, RandomSampler
 
+    torch, loading = importlib.import_module("torch"), importlib.import_module("torch.utils.data")
     data = dataset(_mixture(spec), fields=_fields(spec))
-    chosen = RandomSampler(data, generator=torch.Generator().manual_seed(7))  # type: ignore[arg-type]
-    return DataLoader(data, batch_size=spec["batch"], sampler=chosen, num_workers=spec["workers"], persistent_workers=spec["workers"] > 0)
+    chosen = loading.RandomSampler(data, generator=torch.Generator().manual_seed(7))
+    return loading.DataLoader(data, batch_size=spec["batch"], sampler=chosen, num_workers=spec["workers"], persistent_workers=spec["workers"] > 0)
 
 
 def read_stream(spec: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +95,6 @@ def shuffle_quality(spec: dict[str, Any]) -> dict[str, Any]:
 
 def first_batch(spec: dict[str, Any]) -> dict[str, Any]:
     """Return the seconds from the call of the loader to its first batch; everything is imported before."""
-    import dataengine.loaders
-
-    assert dataengine.loaders is not None
     started = time.perf_counter()
     next(iter(open_stream(spec)))
     return {"first_batch_s": time.perf_counter() - started}
@@ -105,13 +102,9 @@ def first_batch(spec: dict[str, Any]) -> dict[str, Any]:
 
 def open_mixture(spec: dict[str, Any]) -> dict[str, Any]:
     """Return the seconds that opening a mixture over a catalogue takes; nothing of the payload needs to be there."""
-    import dataengine.loaders
-
-    assert dataengine.loaders is not None
     started = time.perf_counter()
     found = open_stream(spec)
-    took = time.perf_counter() - started
-    return {"open_s": took, "samples": len(found) if hasattr(found, "__len__") else 0}
+    return {"open_s": time.perf_counter() - started, "samples": int(found.samples)}
 
 
 def _films(store: str) -> list[tuple[str, str, int, int]]:
@@ -132,7 +125,7 @@ def decode_whole(film: tuple[str, str, int, int]) -> int:
     from dataengine.video.decode import FrameReader
     from dataengine.video.index import FrameIndex
 
-    one_thread()
+    importlib.import_module("cv2").setNumThreads(1)
     key, store, first, frames = film
     if key not in _READERS:
         columns, facts = read_index(open_objects(store), key, 0)
@@ -177,6 +170,9 @@ def main() -> None:
     """Do what is asked for, and print what it came to."""
     spec = asked()
     one_thread()
+    from dataengine.loaders import Field, Mixture, dataset, loader
+
+    assert all((Field, Mixture, dataset, loader))
     answer(WAYS[spec["way"]](spec))
 
 
