@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataengine.loaders.field import Field
     from dataengine.loaders.lanes import Shuffle
-    from dataengine.loaders.loader import Loader, loader
+    from dataengine.loaders.streaming import Loader, loader
     from dataengine.loaders.map_style import MapDataset, dataset
     from dataengine.loaders.mixture import Mixture, Source
 
 _HOMES = {
     "Field": "field",
-    "Loader": "loader",
+    "Loader": "streaming",
     "MapDataset": "map_style",
     "Mixture": "mixture",
     "Shuffle": "lanes",
     "Source": "mixture",
     "dataset": "map_style",
-    "loader": "loader",
+    "loader": "streaming",
 }
 
 __all__ = ["Field", "Loader", "MapDataset", "Mixture", "Shuffle", "Source", "dataset", "loader"]

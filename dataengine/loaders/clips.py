@@ -94,4 +94,4 @@ class Clips:
         guess = np.clip((step - self.segments.start[segment]) * count // length, 0, count - 1)
         for _ in range(2):  # a cut is at most `ALIGN_STEPS` early, so that the guess is at most one too low
             guess = np.where((guess + 1 < count) & (step >= self._cut(place, guess + 1)), guess + 1, guess)
-        return self._firsts[place] + guess
+        return np.asarray(self._firsts[place] + guess)

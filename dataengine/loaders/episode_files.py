@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import numpy as np
-import pyarrow as pa
 
 from dataengine.core.arrays import Array, read_only
 from dataengine.core.errors import EpisodePurged, StoreError
@@ -72,6 +69,9 @@ class Kept:
                 self._let_go(old)
         return thing
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter([thing for thing, _ in self._things.values()])
+
     def clear(self) -> None:
         """Give everything up."""
         while self._things:
@@ -112,13 +112,17 @@ class EpisodeFiles:
         self._indexes = Kept(SHARDS)
         self._tables = Kept(SHARDS, StepsFile.close)
         self._steps = Kept(STEPS_BYTES)
-        self._readers = Kept(READERS, FrameReader.close)
+        self._readers = Kept(READERS, self._retire)
         self._counted = 0
 
     @property
     def decoded(self) -> int:
         """Return how many frames of videos were decoded so far."""
-        return self._counted + sum(reader.decoded for reader, _ in self._readers._things.values())
+        return self._counted + sum(int(reader.decoded) for reader in self._readers)
+
+    def _retire(self, reader: FrameReader) -> None:
+        self._counted += reader.decoded
+        reader.close()
 
     def close(self) -> None:
         """Close every file."""
@@ -182,8 +186,8 @@ class EpisodeFiles:
             return EpisodePurged(f"{where}: was purged since it was listed; open the loader again")
         return StoreError(f"{where}: expected {self._count(episode)} steps as the catalog says, found {found}; restore the steps file from a copy")
 
-    def pictures(self, episode: int, stream: str) -> PictureSource | None:
-        """Return the pictures of a camera of an episode, None where it lacks it."""
+    def pictures(self, episode: int, stream: str, colour: bool) -> PictureSource | None:
+        """Return the pictures of a camera of an episode, None where it lacks it; without `colour`, grey video gives its sample values as they are coded."""
         entry = self.entry(episode, stream)
         if entry is None:
             return None
@@ -198,7 +202,7 @@ class EpisodeFiles:
             return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where)
         media, track = media_of(row, entry), int(entry["track"])
         reader = self._readers.get((part, media, track), lambda: self._open_video(objects, media, track))
-        return VideoPictures(reader, int(entry["first_frame"]), str(reader.index.facts["pix_fmt"]).startswith("gray"))
+        return VideoPictures(reader, int(entry["first_frame"]), not colour and str(reader.index.facts["pix_fmt"]).startswith("gray"))
 
     def _open_video(self, objects: Objects, media: str, track: int) -> FrameReader:
         columns, facts = read_index(objects, media, track)

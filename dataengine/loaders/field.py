@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataengine.core.errors import UsageError
-
-FITS = ("stretch", "pad", "crop")
+from dataengine.transforms.resizing import FITS, Fit
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Field:
     window: tuple[float, float] | None = None
     rows: int | None = None
     size: tuple[int, int] | None = None
-    fit: str = "stretch"
+    fit: Fit = "stretch"
     dtype: str | None = None
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ class Mixture:
     def listed(self) -> tuple[Source, ...]:
         """Return the sources with the mixture's own conditions and options."""
         assert isinstance(self.sources, tuple)
-        return self.sources  # type: ignore[return-value]
+        return self.sources
 
     @property
     def weighted(self) -> bool:

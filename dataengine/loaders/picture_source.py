@@ -13,7 +13,7 @@ from dataengine.core.stream import Buffer
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.pixels import decode_picture
 from dataengine.store.stored_streams import StoredItems
-from dataengine.transforms.images import resized_into
+from dataengine.transforms.resizing import Fit, resized_into
 from dataengine.video.colour import rgb_from_i420
 from dataengine.video.decode import FrameReader
 
@@ -31,7 +31,7 @@ class PictureSource(Protocol):
             StoreError, BadRecording: a picture cannot be read.
         """
 
-    def paint(self, packed: Any, out: Array, fit: str) -> None:
+    def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         """Write a packed picture into `out`, (H, W, C) or (H, W), scaled where the sizes differ."""
 
     @property
@@ -39,7 +39,7 @@ class PictureSource(Protocol):
         """Return how many pictures were decoded so far, also those that nobody asked for."""
 
 
-def fitted(picture: Array, out: Array, fit: str, where: str) -> None:
+def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
     """Write a picture into `out`, as it is where the sizes agree."""
     if picture.shape == out.shape:
         out[:] = picture
@@ -70,7 +70,7 @@ class VideoPictures:
         for row, packed in self._reader.packed([frame + self._first for frame in frames], spare):
             yield row - self._first, packed
 
-    def paint(self, packed: Any, out: Array, fit: str) -> None:
+    def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         if self._grey or packed.ndim == 3:
             fitted(packed, out, fit, self._reader.where)
             return
@@ -107,7 +107,7 @@ class ItemPictures:
                 yield frame, block[int(offsets[inside] - offsets[0]) : int(offsets[inside + 1] - offsets[0])]
             at = end
 
-    def paint(self, packed: Buffer, out: Array, fit: str) -> None:
+    def paint(self, packed: Buffer, out: Array, fit: Fit) -> None:
         self.decoded += 1
         fitted(decode_picture(packed, self._where), out, fit, self._where)
 
@@ -129,5 +129,5 @@ class ArrayPictures:
         for frame in frames:
             yield frame, rows[frame - first].copy()
 
-    def paint(self, packed: Array, out: Array, fit: str) -> None:
+    def paint(self, packed: Array, out: Array, fit: Fit) -> None:
         fitted(packed, out, fit, self._where)

@@ -6,7 +6,7 @@ left in all lanes is dealt evenly over the ranks. So every sample comes once, ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -33,15 +33,13 @@ class Layout:
 class Draws:
     """The samples of one batch by where they come from; fewer than the batch size where the batch is to be filled up.
 
-    `owner` tells which worker makes the batch: the workers share the owners' numbers. A batch of a group of lanes comes from what these keep decoded;
-    `scattered` ones are read at random.
+    A batch of a group of lanes comes from what these keep decoded; `scattered` ones are read at random.
     """
 
     component: Array  # (n,) int64
     epoch: Array  # (n,) int64, of the component
     lane: Array  # (n,) int64
     emission: Array  # (n,) int64, place in the lane's order
-    owner: int
     scattered: bool = False
 
 
@@ -77,15 +75,14 @@ class Schedule(Protocol):
     def batch(self, rank: int, number: int) -> Draws:
         """Return a batch of a rank."""
 
+    def owner(self, rank: int, number: int) -> int:
+        """Return who makes a batch: workers share the owners' numbers, taken modulo their count."""
+
     def cursors_after(self, batches: int) -> Cursors:
         """Return the cursors of all lanes when each rank has made so many batches."""
 
 
-class Orders(Protocol):
-    """The orders of all epochs of all components."""
-
-    def __call__(self, component: int, epoch: int) -> EpochOrder:
-        """Return the order of one epoch of one component."""
+Orders = Callable[[int, int], EpochOrder]  # (component, epoch) -> its order
 
 
 def lanes_of(rank: int, group: int, lanes: int, layout: Layout) -> Array:
@@ -124,6 +121,9 @@ class EpochSchedule:
         step = layout.world_size * layout.batch_size
         self.steps: int | None = self.full + (self._rest.total // step if layout.drop_last else -(-self._rest.total // step))
 
+    def owner(self, rank: int, number: int) -> int:
+        return int(self._made[rank][0][number]) if number < self.full else number - self.full
+
     def batch(self, rank: int, number: int) -> Draws:
         size = self._layout.batch_size
         if number < self.full:
@@ -131,15 +131,15 @@ class EpochSchedule:
             group = int(group_of[number])
             first = int(place_in[number]) * size
             place, emission = self._turns[rank][group].at(np.arange(first, first + size))
-            lane, scattered, owner = self._lanes[rank][group][place], False, group
+            lane, scattered = self._lanes[rank][group][place], False
             emission = emission + self._before[lane]
         else:
             tail = number - self.full
             first, last = self._shares(tail)[rank : rank + 2]
             lane, emission = self._rest.at(np.arange(first, last))
             emission = emission + self._before[lane] + self._used[lane]
-            scattered, owner = True, tail
-        return Draws(np.zeros(len(lane), np.int64), np.full(len(lane), self.epoch), lane, emission, owner, scattered)
+            scattered = True
+        return Draws(np.zeros(len(lane), np.int64), np.full(len(lane), self.epoch), lane, emission, scattered)
 
     def _shares(self, tail: int) -> list[int]:
         """Return where the share of each rank begins in the tail-th step of what is left, and where the last one ends."""
@@ -206,7 +206,7 @@ class WeightedSchedule:
         edges[-1] = size
         below = np.ceil(edges[None, :] - shift[:, None])  # points at 0 + shift, 1 + shift, ... below each edge
         below[:, -1] = size
-        return np.diff(below, axis=1).astype(np.int64)
+        return np.asarray(np.diff(below, axis=1), dtype=np.int64)
 
     def _drawn(self, rank: int, group: int, rounds: int) -> Array:
         """Return what a group has drawn from each component, (C,) int64, in its first batches."""
@@ -240,6 +240,9 @@ class WeightedSchedule:
             barren = 0 if total else barren + 1
             require(barren < 10_000, f"component {component}: its lanes hold no sample for group {group} of rank {rank}; use fewer ranks or groups")
 
+    def owner(self, rank: int, number: int) -> int:
+        return number % self.layout.groups
+
     def batch(self, rank: int, number: int) -> Draws:
         rounds, group = divmod(number, self.layout.groups)
         counts = self._counts(rank, np.array([number]))[0]
@@ -249,15 +252,15 @@ class WeightedSchedule:
             first = int(drawn[component])
             while count:
                 later, at = self._walk(component, rank, group, first)
-                epoch, lanes, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
+                epoch, members, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
                 here = min(count, turns.total - at)
                 place, emission = turns.at(np.arange(at, at + here))
-                lane = lanes[place]
-                found.append((np.full(here, component), np.full(here, epoch), lane, emission + before[place]))
+                found.append((np.full(here, component), np.full(here, epoch), members[place], emission + before[place]))
                 first, count = first + here, count - here
         parts = [np.concatenate(column) for column in zip(*found, strict=True)]
         mixed = np.argsort(hash64(self.seed, 8, rank, self.made + number, np.arange(len(parts[0]))), kind="stable")
-        return Draws(*[part[mixed] for part in parts], owner=group)
+        components, epochs, lanes, emissions = (part[mixed] for part in parts)
+        return Draws(components, epochs, lanes, emissions)
 
     def cursors_after(self, batches: int) -> Cursors:
         epochs, emitted = self.cursors.epoch.copy(), self.cursors.emitted.copy()

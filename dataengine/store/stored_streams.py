@@ -43,6 +43,11 @@ class StoredItems(Sequence[Buffer]):
         row %= len(self)
         return self._data.bytes(int(self._offsets[row]), int(self._offsets[row + 1]))
 
+    def block(self, first: int, stop: int) -> tuple[memoryview, Array]:
+        """Return the bytes of items [first, stop), fetched by one range, and the (stop - first + 1,) offsets of which the first is where the bytes begin."""
+        offsets = self._offsets[first : stop + 1]
+        return memoryview(self._data.bytes(int(offsets[0]), int(offsets[-1]))), offsets
+
     def __iter__(self) -> Iterator[Buffer]:
         """Yield all items, fetching many by one range."""
         row = 0

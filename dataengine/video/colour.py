@@ -89,10 +89,12 @@ def rgb_from_i420(planes: Array, out: Array) -> None:
     """Convert planar YUV 4:2:0, BT.601, limited range, (H * 3 / 2, W) uint8, into `out`, (H, W, 3) uint8 RGB, C-contiguous."""
     import cv2
 
-    height = out.shape[0]
+    luma = planes[: out.shape[0]]
     cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420, dst=out)
-    if planes[:height].min() < 16:
-        cv2.subtract(out, cv2.cvtColor(cv2.LUT(planes[:height], _below_black()), cv2.COLOR_GRAY2RGB), dst=out)
+    if luma.min() < 16:
+        dark = np.flatnonzero(luma.min(axis=1) < 16)
+        rows = slice(int(dark[0]), int(dark[-1]) + 1)
+        cv2.subtract(out[rows], cv2.cvtColor(cv2.LUT(luma[rows], _below_black()), cv2.COLOR_GRAY2RGB), dst=out[rows])
 
 
 class RgbConverter:
