@@ -6,6 +6,7 @@ page cache on all sides: each was read or written shortly before.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -51,11 +52,12 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Timing:
-    """How long each measurement draws batches: after `warmup` at least `batches` and at least `seconds`."""
+    """How long each measurement draws batches: after `warmup` at least `batches` and at least `seconds`; and the numbers of workers of our streaming."""
 
     warmup: int = 5
     batches: int = 40
     seconds: float = 4.0
+    workers: tuple[int, ...] = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,17 @@ def in_turn(sides: Sequence[Side], repeats: int, common: Figures, peers: Path | 
 
 
 def our_sides(store: Path, workers: tuple[int, ...] = (0, 1, 2), random_workers: tuple[int, ...] = (0, 2)) -> list[Side]:
-    """Return our ways of reading, and the bare decode with as many processes as each of the streams has."""
+    """Return our ways of reading, the map-style one where torch is installed, and the bare decode with as many processes as each of the streams has."""
     address = {"store": str(store)}
-    return [
+    sides = [
         Side("ours", {**address, "way": "stream"}, workers),
         Side("ours_random", {**address, "way": "stream", "order": "random"}, random_workers),
-        Side("ours_map", {**address, "way": "map"}, random_workers),
         Side("bare_1", {**address, "way": "bare", "processes": 1}, (0,)),
         Side("bare_2", {**address, "way": "bare", "processes": 2}, (0,)),
     ]
+    if importlib.util.find_spec("torch") is not None:
+        sides.insert(2, Side("ours_map", {**address, "way": "map"}, random_workers))
+    return sides
 
 
 def peer_sides(work: Path, spec: RawSpec, peers: Path) -> list[Side]:
@@ -215,6 +219,16 @@ def ratios(readers: Mapping[str, Mapping[int, Figures]]) -> Figures:
     }
 
 
+def left_out(readers: Mapping[str, Any], peers: Path | None) -> list[str]:
+    """Say what did not run, and why."""
+    said = [] if peers is not None else ["peers: name their environments with --peers; `make peers` makes them"]
+    if peers is not None and "lerobot_061_uint8" not in readers:
+        said.append(f"LeRobot 0.6.1: {peers / 'lerobot061'} is not there; it needs Python 3.12, `make peer-lerobot061` makes it")
+    if "ours_map" not in readers:
+        said.append("map-style under a torch DataLoader: torch is not installed")
+    return said
+
+
 def bench_large(work: Path, common: Figures, progress: Progress) -> Figures:
     """Return the first batch from a store of 10,000 episodes, and opening a mixture over a catalogue of a million: with the loader's cached index, and before it."""
     from pipelines.bench_catalog import DATASETS, build
@@ -263,7 +277,7 @@ def bench_load(work: Path, spec: RawSpec, peers: Path | None, repeats: int, gop:
     found |= {"crf": crf, "gop": gop, "bytes_ours": read_bytes_of(store), "psnr_ours": pooled_psnr_db(errors_of(store, raw, range(spec.episodes)))}
     if peers is not None:
         found |= {"bytes_over_lerobot": found["bytes_ours"] / found["bytes_lerobot"], "psnr_difference": found["psnr_ours"] - found["psnr_lerobot"]}
-    readers = in_turn([*our_sides(store), *sides], repeats, common, peers, progress)
+    readers = in_turn([*our_sides(store, chosen.workers), *sides], repeats, common, peers, progress)
     found |= ratios(readers)
     try:
         found |= run_ours({**common, "store": str(store), "way": "shuffle", "workers": (best(readers["ours"]) or {"workers": 0})["workers"]})
@@ -271,4 +285,5 @@ def bench_load(work: Path, spec: RawSpec, peers: Path | None, repeats: int, gop:
         found["shuffle_error"] = str(error)
     if large:
         found |= bench_large(work, common, progress)
+    found["left_out"] = left_out(readers, peers)
     return found | {"repeats": repeats, "data": spec.name, "batch": BATCH, "horizon": HORIZON, "readers": readers}

@@ -44,23 +44,23 @@ class Tried:
 def search_crf(encode: Callable[[int], Tried], target_db: float, most_bytes: float, start: int = 20, tries: int = 6, tolerance_db: float = 0.3) -> Tried:
     """Find the CRF whose PSNR is nearest to a target at no more than `most_bytes`.
 
-    Each try goes where the last one points; a CRF that was tried already gives way to its untried neighbour. Where nothing within `tolerance_db` keeps to the
-    bytes, the nearest that keeps to them is taken, and where nothing does, the nearest of all.
+    Each try goes where the last one points. It ends within half of `tolerance_db`, or within all of it where the next try was made already. Where nothing keeps to
+    the bytes, the nearest of all is taken.
     """
     tried: dict[int, Tried] = {}
     crf = start
-    for _ in range(tries):
-        tried[crf] = encode(crf)
-        ahead = tried[crf].psnr_db - target_db
-        step = round(ahead / DB_A_CRF) if math.isfinite(ahead) else 6
-        step = max(-6, min(6, step)) or (1 if ahead > 0 else -1)
+    while len(tried) < tries and 1 <= crf <= 51:
+        tried[crf] = one = encode(crf)
+        ahead, fits = one.psnr_db - target_db, one.bytes <= most_bytes
+        if fits and abs(ahead) <= tolerance_db / 2:
+            break
+        step = round(max(-6.0, min(6.0, ahead / DB_A_CRF))) or (1 if ahead > 0 else -1)
+        step = step if fits else max(step, 1)
         crf = max(1, min(51, crf + step))
-        if crf in tried:
-            ends = [at for at in range(1, 52) if at not in tried and (at - 1 in tried or at + 1 in tried)]
-            beyond = min(abs(one.psnr_db - target_db) for one in tried.values())
-            if beyond <= tolerance_db / 2 or not ends:
-                break
-            crf = min(ends, key=lambda at: abs(at - crf))
+        if crf in tried and any(each.bytes <= most_bytes and abs(each.psnr_db - target_db) <= tolerance_db for each in tried.values()):
+            break
+        while crf in tried:
+            crf += 1 if step > 0 else -1
     within = [one for one in tried.values() if one.bytes <= most_bytes]
     return min(within or tried.values(), key=lambda one: abs(one.psnr_db - target_db))
 

@@ -81,7 +81,10 @@ def _print_load(found: dict[str, Any]) -> None:
     rows = [_load_row(reader, workers, figures) for reader, by_workers in found["readers"].items() for workers, figures in by_workers.items()]
     table(LOAD_COLUMNS, rows, right=LOAD_COLUMNS[1:])
     print("\nkB read: ours by its own count, the others by what the system was asked to read. decoded/used: frames decoded for each frame in a batch.")
-    _print({name: value for name, value in found.items() if name != "readers" and value is not None}, False)
+    for said in found["left_out"]:
+        print(f"Left out: {said}.")
+    print()
+    _print({name: value for name, value in found.items() if name not in ("readers", "left_out") and value is not None}, False)
 
 
 def _run(work: str | None, as_json: bool, measure: Callable[[Path], dict[str, Any]]) -> None:
