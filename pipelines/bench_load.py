@@ -198,11 +198,21 @@ def _over(one: Figures | None, other: Figures | None, name: str = "samples_s") -
     return None if one is None or other is None else one[name] / other[name]
 
 
+def _share(one: float | None, other: float | None) -> float | None:
+    return one / other if one and other else None
+
+
 def ratios(readers: Mapping[str, Mapping[int, Figures]]) -> Figures:
-    """Return the ratios between the sides' best runs; None where a side did not run."""
+    """Return the ratios between the sides' best runs, and those `by_cpu` between the least CPU time of each, which other work on the machine disturbs less.
+
+    None stands where a side did not run.
+    """
     found = {name: best(by_workers) for name, by_workers in readers.items() if not name.startswith("bare")}
     ours = found.get("ours")
     bare = None if ours is None else readers["bare_2" if ours["workers"] == 2 else "bare_1"][0].get("frames_s")
+    spent = {name: min((run["cpu_ms_a_sample"] for run in by.values() if "cpu_ms_a_sample" in run), default=None) for name, by in readers.items()}
+    decoding = min((run["cpu_ms_a_frame"] for name in ("bare_1", "bare_2") for run in readers.get(name, {}).values() if "cpu_ms_a_frame" in run), default=None)
+    at_random = min(filter(None, (spent.get("ours_random"), spent.get("ours_map"))), default=None)
     one, two = (readers["ours"].get(workers, {}).get("samples_s") for workers in (1, 2)) if "ours" in readers else (None, None)
     random = best({place: run for place, run in enumerate((found.get("ours_map"), found.get("ours_random"))) if run is not None})
     return {
@@ -213,7 +223,10 @@ def ratios(readers: Mapping[str, Mapping[int, Figures]]) -> Figures:
         "random_over_lerobot": _over(random, found.get("lerobot")),
         "map_over_lerobot": _over(found.get("ours_map"), found.get("lerobot")),
         "of_bare_decode": None if ours is None or not bare else ours["samples_s"] * len(CAMERAS) / bare,
-        "workers_2_over_1": two / one if one and two else None,
+        "streaming_over_lerobot_by_cpu": _share(spent.get("lerobot"), spent.get("ours")),
+        "random_over_lerobot_by_cpu": _share(spent.get("lerobot"), at_random),
+        "of_bare_decode_by_cpu": _share(None if decoding is None else decoding * len(CAMERAS), spent.get("ours")),
+        "workers_2_over_1": _share(two, one),
         "first_batch_s": None if ours is None else ours["first_batch_s"],
         "frames_decoded_per_used": None if ours is None or not ours.get("frames_used") else ours["frames_decoded"] / ours["frames_used"],
     }

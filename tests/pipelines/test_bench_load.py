@@ -123,30 +123,35 @@ def test_medians_leave_out_what_failed() -> None:
 
 def test_ratios_take_the_best_of_each_side() -> None:
     readers: dict[str, dict[int, Any]] = {
-        "lerobot": {0: {"samples_s": 250.0}, 2: {"samples_s": 200.0}},
+        "lerobot": {0: {"samples_s": 250.0, "cpu_ms_a_sample": 4.0}, 2: {"samples_s": 200.0, "cpu_ms_a_sample": 6.0}},
         "lerobot_streaming": {0: {"samples_s": 100.0}, 2: {"error": "it broke"}},
         "ours": {
             0: {"samples_s": 3000.0, "first_batch_s": 0.5, "frames_decoded": 9.0, "frames_used": 6.0},
             1: {"samples_s": 2800.0, "first_batch_s": 0.7},
-            2: {"samples_s": 5000.0, "first_batch_s": 0.9, "frames_decoded": 12.0, "frames_used": 10.0},
+            2: {"samples_s": 5000.0, "first_batch_s": 0.9, "cpu_ms_a_sample": 0.32, "frames_decoded": 12.0, "frames_used": 10.0},
         },
         "ours_random": {0: {"samples_s": 900.0}, 2: {"samples_s": 1500.0}},
         "ours_map": {0: {"samples_s": 1000.0}, 2: {"samples_s": 1250.0}},
         "bare_1": {0: {"frames_s": 8000.0}},
-        "bare_2": {0: {"frames_s": 12500.0}},
+        "bare_2": {0: {"frames_s": 12500.0, "cpu_ms_a_frame": 0.14}},
     }
-    assert ratios(readers) == {
-        "streaming_over_lerobot": 20.0,
-        "streaming_over_lerobot_streaming": 50.0,
-        "streaming_over_webdataset": None,
-        "streaming_over_lerobot_061_uint8": None,
-        "random_over_lerobot": 6.0,
-        "map_over_lerobot": 5.0,
-        "of_bare_decode": 0.8,  # 5000 samples of two frames, of two processes' 12500
-        "workers_2_over_1": 5000 / 2800,
-        "first_batch_s": 0.9,
-        "frames_decoded_per_used": 1.2,
-    }
+    assert ratios(readers) == pytest.approx(
+        {
+            "streaming_over_lerobot": 20.0,
+            "streaming_over_lerobot_streaming": 50.0,
+            "streaming_over_webdataset": None,
+            "streaming_over_lerobot_061_uint8": None,
+            "random_over_lerobot": 6.0,
+            "map_over_lerobot": 5.0,
+            "of_bare_decode": 0.8,  # 5000 samples of two frames, of two processes' 12500
+            "streaming_over_lerobot_by_cpu": 12.5,
+            "random_over_lerobot_by_cpu": None,
+            "of_bare_decode_by_cpu": 0.875,  # 2 * 0.14 of 0.32
+            "workers_2_over_1": 5000 / 2800,
+            "first_batch_s": 0.9,
+            "frames_decoded_per_used": 1.2,
+        }
+    )
     assert best({0: {"error": "x"}}) is None
 
 
