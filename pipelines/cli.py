@@ -187,14 +187,20 @@ def restore(store: StoreArgument, ref: Annotated[str, typer.Argument(help="The v
 @app.command()
 def rm(
     store: StoreArgument,
-    where: Annotated[str, typer.Option("--where", help="Which episodes: an SQL condition over episode columns.")],
+    where: Annotated[str | None, typer.Option("--where", help="Which episodes: an SQL condition over episode columns.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help="Take out labels of this set instead, of all episodes or of those --where names.")] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take episodes out of the next version; older versions keep them."""
+    """Take episodes, or a label set, out of the next version; older versions keep them."""
     from pipelines.commands import versioning
 
-    versioning.rm(store, where, yes, as_json)
+    if labels is not None:
+        versioning.rm_labels(store, labels, where, yes, as_json)
+    elif where is not None:
+        versioning.rm(store, where, yes, as_json)
+    else:
+        raise UsageError("rm: must be told what to take out, got neither --where nor --labels")
 
 
 @app.command()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataengine.loaders.field import Field
     from dataengine.loaders.lanes import Shuffle
-    from dataengine.loaders.streaming import Loader, loader
     from dataengine.loaders.map_style import MapDataset, dataset
     from dataengine.loaders.mixture import Mixture, Source
+    from dataengine.loaders.streaming import Loader, loader
 
 _HOMES = {
     "Field": "field",

@@ -14,6 +14,8 @@ from dataengine.loaders.windows import Window
 ALIGN_BYTES = 64
 PAD = "_is_pad"
 MASK = "_mask"
+OFFSET = "_offset_ns"  # of native samples, from the step
+CONFIDENCE = "_confidence"  # of labels
 ABOUT = ("weight", "dataset", "episode", "step", "sample")  # of every batch, (B,)
 
 
@@ -42,7 +44,9 @@ def batch_layout(windows: Sequence[Window], size: int) -> tuple[ArraySpec, ...]:
         wanted.append((window.name, (size, *axis, *window.shape), window.dtype))
         wanted.append((window.name + PAD, (size, *axis), "bool"))
         if window.kind == "native":
-            wanted.append((window.name + "_offset_ns", (size, *axis), "int64"))
+            wanted.append((window.name + OFFSET, (size, *axis), "int64"))
+        if window.kind == "labels":
+            wanted.append((window.name + CONFIDENCE, (size, *axis), "float32"))
         if window.masked:
             wanted.append((window.name + MASK, (size, *window.shape), "bool"))
     wanted.append(("weight", (size,), "float32"))

@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 
 from dataengine.core.arrays import Array, read_only
 from dataengine.core.errors import EpisodePurged, StoreError
+from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects
+from dataengine.loaders.native import NOT_IN_ORDER, NativeStream
 from dataengine.loaders.opened import Opened
 from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, VideoPictures
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
+from dataengine.store.labels import LabelsFile, label_key
 from dataengine.store.media import read_index
 from dataengine.store.parquet import table_of
 from dataengine.store.steps import StepsFile, numbers_of
@@ -112,6 +115,8 @@ class EpisodeFiles:
         self._indexes = Kept(SHARDS)
         self._tables = Kept(SHARDS, StepsFile.close)
         self._steps = Kept(STEPS_BYTES)
+        self._native = Kept(SHARDS)
+        self._labels = Kept(SHARDS, LabelsFile.close)
         self._readers = Kept(READERS, self._retire)
         self._counted = 0
 
@@ -128,6 +133,7 @@ class EpisodeFiles:
         """Close every file."""
         self._readers.clear()
         self._tables.clear()
+        self._labels.clear()
 
     def place(self, episode: int) -> tuple[int, str, str, int]:
         """Return part, dataset, shard and ordinal of an episode."""
@@ -209,6 +215,34 @@ class EpisodeFiles:
         local = objects.local(media)
         with naming_damage(objects, media, "a video file as its index describes it"):
             return FrameReader(str(local) if local is not None else objects.open(media), FrameIndex.from_columns(columns, facts), media)
+
+    def native(self, episode: int, stream: str) -> NativeStream | None:
+        """Return a stream of an episode on its own clock, None where the episode lacks it."""
+        return self._native.get((episode, stream), lambda: self._open_native(episode, stream))
+
+    def _open_native(self, episode: int, stream: str) -> NativeStream | None:
+        entry = self.entry(episode, stream)
+        if entry is None:
+            return None
+        part, dataset, shard, _ = self.place(episode)
+        steps_back = bool(self.opened.tables[part].arrays["steps_back"][episode - int(self.opened.first_episode[part])])
+        row = {"episode_id": self.opened.episode_id(episode), "dataset": dataset, "shard": shard, "flags": [NOT_IN_ORDER] if steps_back else []}
+        return NativeStream(self.opened.objects[part], row, entry)
+
+    def labels(self, episode: int, label_set: str, column: str) -> Labels | None:
+        """Return the labels that a set has of a column of an episode, None where it has none."""
+        part, local = self.opened.part_of(episode)
+        table, number = self.opened.tables[part], self.opened.parts[part].label_sets.index(label_set)
+        address = table.text(f"address{number}", int(table.arrays[f"address{number}"][local]))
+        if not address:
+            return None
+        objects = self.opened.objects[part]
+        key, ordinal = label_key(label_set, address)
+        with naming_damage(objects, key, "labels"):
+            file = self._labels.get((part, key), lambda: LabelsFile(objects, key))
+            if column not in file.about.columns:
+                return None
+            return file.labels(ordinal, self.opened.episode_id(episode), (column,))
 
     def texts(self, episode: int, stream: str, rows: Array) -> list[str]:
         """Return texts of a stream by row, "" for -1."""

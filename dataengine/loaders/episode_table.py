@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import polars as pl
 from dataengine.core.arrays import Array
 from dataengine.core.digest import digest_json
 from dataengine.loaders.clips import Segments
+from dataengine.loaders.native import NOT_IN_ORDER
 from dataengine.store import layout, query
 from dataengine.store.removed import purged_episodes
 from dataengine.store.step_conditions import kept_steps, step_condition
@@ -23,14 +24,14 @@ from dataengine.store.store import Store, require_store
 
 FORMAT = 1
 SYNTHETIC = "world_model"
-_COLUMNS = ("episode_id", "shard", "ordinal", "features", "steps", "rate_hz", "tasks", "origin", "embodiment")
+_COLUMNS = ("episode_id", "shard", "ordinal", "features", "steps", "rate_hz", "tasks", "origin", "embodiment", "flags")
 
 
 @dataclass(frozen=True, eq=False)
 class EpisodeTable:
     """Episodes of one dataset in order of their id, which does not depend on how and when they landed.
 
-    `arrays` holds (E,) arrays `steps`, `shard`, `ordinal`, `features`, `task` (-1 = none), `embodiment` (-1 = unknown), `rate_hz` (NaN = unknown), `synthetic`, `episode_id` (S32), those of the
+    `arrays` holds (E,) arrays `steps`, `shard`, `ordinal`, `features`, `task` (-1 = none), `embodiment` (-1 = unknown), `rate_hz` (NaN = unknown), `synthetic`, `steps_back` (a clock does), `address<n>` (of the n-th label set, -1 = not labelled), `episode_id` (S32), those of the
     segments (`segment_episode`, `segment_start`, `segment_length`), and the texts that codes stand for, as bytes and offsets.
     """
 
@@ -51,9 +52,10 @@ class EpisodeTable:
         offsets = self.arrays[f"{name}_offsets"]
         return bytes(self.arrays[f"{name}_text"][int(offsets[code]) : int(offsets[code + 1])]).decode()
 
-    def texts(self, name: str) -> list[str]:
-        """Return all texts of a name, in order of their codes."""
-        return [self.text(name, code) for code in range(len(self.arrays[f"{name}_offsets"]) - 1)]
+    def texts(self, name: str, most: int | None = None) -> list[str]:
+        """Return all texts of a name, or the first few, in order of their codes."""
+        count = len(self.arrays[f"{name}_offsets"]) - 1
+        return [self.text(name, code) for code in range(count if most is None else min(most, count))]
 
     def save(self, folder: Path) -> None:
         """Write the arrays to a folder, which appears whole or not at all."""
@@ -77,7 +79,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DATAENGINE_CACHE") or Path.home() / ".cache" / "dataengine").expanduser()
 
 
-def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps: str | None) -> tuple[EpisodeTable, Path]:
+def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps: str | None, label_sets: Sequence[str] = ()) -> tuple[EpisodeTable, Path]:
     """Return the table of a dataset and the folder it lies in, from the cache where it is there; STORE@open is never taken from there.
 
     Raises:
@@ -94,10 +96,11 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         "where": where,
         "where_steps": where_steps,
         "purged": purged,
+        "label_sets": list(label_sets),
     }
     folder = cache_folder() / "episodes" / digest_json(key)
     if not folder.is_dir():
-        table = _build(store, dataset, where, where_steps, purged)
+        table = _build(store, dataset, where, where_steps, purged, label_sets)
         try:
             table.save(folder)
         except OSError:  # a home that cannot be written to: a folder that lives as long as the machine runs does as well
@@ -107,7 +110,7 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
     return EpisodeTable.load(folder), folder
 
 
-def _build(store: Store, dataset: str, where: str | None, where_steps: str | None, purged: list[str]) -> EpisodeTable:
+def _build(store: Store, dataset: str, where: str | None, where_steps: str | None, purged: list[str], label_sets: Sequence[str]) -> EpisodeTable:
     rows = query.where(store.episodes().filter(pl.col("dataset") == dataset), where).select(_COLUMNS)
     frame = rows.filter(pl.col("steps") > 0).collect().sort("episode_id")
     if purged:
@@ -117,11 +120,15 @@ def _build(store: Store, dataset: str, where: str | None, where_steps: str | Non
         "ordinal": frame["ordinal"].to_numpy(),
         "rate_hz": frame["rate_hz"].fill_null(float("nan")).to_numpy(),
         "synthetic": (frame["origin"] == SYNTHETIC).fill_null(False).to_numpy(),
+        "steps_back": frame["flags"].list.contains(NOT_IN_ORDER).fill_null(False).to_numpy(),
         "episode_id": np.array(frame["episode_id"].to_list(), dtype="S32"),
     }
     tasks = frame["tasks"].list.first()
     for name, values in (("shard", frame["shard"]), ("features", frame["features"]), ("task", tasks), ("embodiment", frame["embodiment"])):
         arrays |= _coded(name, values)
+    for number, label_set in enumerate(label_sets):
+        labels = store.labels().filter((pl.col("label_set") == label_set) & (pl.col("dataset") == dataset)).select("episode_id", "address").collect()
+        arrays |= _coded(f"address{number}", frame.select("episode_id").join(labels, on="episode_id", how="left", maintain_order="left")["address"])
     if where_steps is None:
         count = frame.height
         arrays |= {"segment_episode": np.arange(count), "segment_start": np.zeros(count, np.int64), "segment_length": arrays["steps"].astype(np.int64)}

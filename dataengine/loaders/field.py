@@ -19,7 +19,7 @@ class Field:
     Attributes:
         steps: offsets in steps, such as [-1, 0] or range(16).
         seconds: offsets in s; each takes the step nearest to that time. Needs a known rate.
-        window: (from, to) in s before and after the step: the samples of the native stream in that span of time, as recorded, not resampled. Needs `rows`.
+        window: (from, to) in s around the step: the samples of the native stream after `from` and up to `to`, as recorded, not resampled. Needs `rows`.
         rows: how many rows a `window` has: the latest that many samples, last ones last; missing ones are padded in front.
         size: (height, width) in px that pictures are brought to.
         fit: how: "stretch", "pad" (keep the aspect, black bars) or "crop" (keep the aspect, cut the longer side).
@@ -44,8 +44,8 @@ class Field:
         self._settle("size", int)
         if (self.window is None) != (self.rows is None):
             raise UsageError("Field: window and rows go together: window=(-0.5, 0.0), rows=100 gives the latest 100 samples of the last half second")
-        if self.window is not None and (len(self.window) != 2 or self.window[0] > self.window[1]):
-            raise UsageError(f"Field: window must be (from, to) in s with from <= to, got {self.window}")
+        if self.window is not None and (len(self.window) != 2 or self.window[0] >= self.window[1]):
+            raise UsageError(f"Field: window must be (from, to) in s with from < to, got {self.window}")
         if self.rows is not None and self.rows < 1:
             raise UsageError(f"Field: rows must be at least 1, got {self.rows}")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):

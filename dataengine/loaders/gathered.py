@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.errors import UsageError
-from dataengine.loaders.batch import MASK, PAD
+from dataengine.loaders.batch import CONFIDENCE, MASK, OFFSET, PAD
 from dataengine.loaders.episode_files import EpisodeFiles, EpisodeSteps
 from dataengine.loaders.picture_source import PictureSource
-from dataengine.loaders.windows import Window
+from dataengine.loaders.windows import LABEL, Window
 from dataengine.transforms.resizing import Fit
 
 
@@ -118,14 +118,19 @@ class Gathered:
                 self.texts[window.name] = [table.text("task", int(table.arrays["task"][local]))] * len(steps)
                 continue
             names = window.columns.get(key, ())
+            if window.kind == "native":
+                self._gather_native(files, window, episode, names, whole, steps, where)
+                continue
             taken, padded = window_steps(window, steps, whole, where)
             if window.kind == "texts":
                 rows = whole.frames[names[0]][taken[:, 0]] if names and names[0] in whole.frames else np.full(len(steps), -1)
                 self.texts[window.name] = files.texts(episode, names[0], rows) if names else [""] * len(steps)
             elif window.kind == "pictures":
                 self._gather_pictures(files, window, episode, names, whole, taken, padded, spare)
+            elif window.kind == "labels":
+                self._gather_labels(files, window, episode, names, taken, padded)
             else:
-                self._gather_numbers(window, names, whole, taken, padded)
+                self._gather_numbers(window, names, whole.numbers, taken, padded)
 
     def _gather_pictures(
         self,
@@ -151,15 +156,44 @@ class Gathered:
         """Keep the rows (n, K, ...) of a window; without a time axis they lose theirs."""
         self.numbers[window.name + suffix] = values if window.field.count is not None else values[:, 0]
 
-    def _gather_numbers(self, window: Window, names: tuple[str, ...], whole: EpisodeSteps, taken: Array, padded: Array) -> None:
+    def _gather_native(self, files: EpisodeFiles, window: Window, episode: int, names: tuple[str, ...], whole: EpisodeSteps, steps: Array, where: str) -> None:
+        assert window.field.window is not None
+        assert window.field.rows is not None
+        shape = (len(steps), window.field.rows)
+        values, padded, offset_ns = np.zeros((*shape, *window.shape), window.dtype), np.ones(shape, bool), np.zeros(shape, np.int64)
+        stream = files.native(episode, names[0]) if names else None
+        if stream is not None:
+            if whole.t_ns is None:
+                raise UsageError(f"field {window.name!r}: a window in seconds needs known times, and the steps of {where} have none; give steps instead")
+            start_ns, stop_ns = (round(edge * 1e9) for edge in window.field.window)
+            found, padded, offset_ns = stream.window(whole.t_ns[steps], start_ns, stop_ns, window.field.rows)
+            values[..., : found.shape[2]] = found
+        self.numbers |= {window.name: values, window.name + PAD: padded, window.name + OFFSET: offset_ns}
+        if window.masked:
+            self.constants[window.name + MASK] = np.arange(window.shape[0]) < (stream.width if stream is not None else 0)
+
+    def _gather_labels(self, files: EpisodeFiles, window: Window, episode: int, names: tuple[str, ...], taken: Array, padded: Array) -> None:
+        label_set = window.name.removeprefix(LABEL).partition("/")[0]
+        labels = files.labels(episode, label_set, names[0]) if names else None
+        confidence = np.full(taken.shape, np.nan, np.float32)
+        found: dict[str, tuple[Array, Array | None]] = {}
+        if labels is not None:
+            values = labels.columns[names[0]]
+            found = {names[0]: (values.reshape(len(values), -1), labels.valid.get(names[0]))}
+            if names[0] in labels.confidence:
+                confidence = labels.confidence[names[0]][taken]
+        self._gather_numbers(window, names, found, taken, padded)
+        self._keep(window, CONFIDENCE, confidence)
+
+    def _gather_numbers(self, window: Window, names: tuple[str, ...], numbers: Mapping[str, tuple[Array, Array | None]], taken: Array, padded: Array) -> None:
         values = np.zeros((*taken.shape, *window.shape), window.dtype)
         mask = np.zeros(window.shape, bool)
         at = 0
         for name in names:
-            if name not in whole.numbers:
+            if name not in numbers:
                 padded = np.ones_like(padded)
                 break
-            found, valid = whole.numbers[name]
+            found, valid = numbers[name]
             values[..., at : at + found.shape[1]] = found[taken]
             mask[at : at + found.shape[1]] = True
             at += found.shape[1]

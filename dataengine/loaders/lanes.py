@@ -21,7 +21,7 @@ from dataengine.loaders.clips import ALIGN_STEPS, Clips
 
 _FRACTION_BITS = 20
 _BLOCK = 1024  # places whose keys are sorted together
-_PERMUTE, _TURN, _SPREAD = 1, 2, 3  # what a hash is for
+_PERMUTE, _TURN, _SPREAD, _DEAL = 1, 2, 3, 4  # what a hash is for
 
 
 @dataclass(frozen=True)
@@ -159,14 +159,17 @@ class EpochOrder:
         self.samples = int(ends[-1]) if len(ends) else 0
         begins = ends - lengths
         quotas = self.samples * np.arange(lanes + 1) // lanes
-        self._bounds = np.searchsorted(begins, quotas, side="left")
+        bounds = np.searchsorted(begins, quotas, side="left")
         edges = np.append(begins, self.samples)
-        self.lengths = np.diff(edges[self._bounds])  # (L,) samples of each lane
+        # Which lane gets which run turns with the epoch: where clips are fewer than lanes, none stays empty for ever.
+        shift = int(hash64(seed, _DEAL, epoch)) % lanes
+        self._first, self._end = np.roll(bounds[:-1], shift), np.roll(bounds[1:], shift)
+        self.lengths = edges[self._end] - edges[self._first]  # (L,) samples of each lane
         self._lanes: dict[int, Lane] = {}
 
     def lane(self, number: int) -> Lane:
         """Return a lane by number."""
         if number not in self._lanes:
-            segment, start, stop = self._clips.bounds(self._order[self._bounds[number] : self._bounds[number + 1]])
+            segment, start, stop = self._clips.bounds(self._order[self._first[number] : self._end[number]])
             self._lanes[number] = Lane(segment, start, stop, (*self._key, number), self._spread)
         return self._lanes[number]

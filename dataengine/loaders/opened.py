@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ class Part:
     dataset: str
     version: int | None
     folder: str
+    label_sets: tuple[str, ...] = ()
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -151,8 +152,12 @@ def _capped(components: list[Component], synthetic: Array, lengths: Array, cap: 
     return [Component(segments, share * (cap / imagined if kind else (1 - cap) / recorded)) for segments, share, kind in split]
 
 
-def open_mixture(mixture: Mixture) -> Opened:
+def open_mixture(mixture: Mixture, label_sets: Sequence[str] = ()) -> Opened:
     """Open the stores of a mixture and number their samples; what was found once is taken from the cache folder.
+
+    Args:
+        mixture: the sources.
+        label_sets: those whose labels are read, by name.
 
     Raises:
         NotAStore, VersionNotFound: an address names nothing.
@@ -166,10 +171,10 @@ def open_mixture(mixture: Mixture) -> Opened:
         names = [store.dataset] if store.dataset is not None else store.datasets()
         found = []
         for name in names:
-            table, folder = table_of_episodes(store, name, source.where, source.where_steps)
+            table, folder = table_of_episodes(store, name, source.where, source.where_steps, label_sets)
             version = None if store.version is None or store.open else store.version.number
             if len(table):
-                found.append(Part(number, store.objects.url, name, version, str(folder), dict(source.storage_options)))
+                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.storage_options)))
         if not found:
             known = ", ".join(open_store(source.address.split("#")[0], source.storage_options or None).datasets()) or "none"
             raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")

@@ -16,7 +16,8 @@ from dataengine.loaders.clips import Clips
 from dataengine.loaders.flat_schedule import FlatSchedule, permuted
 from dataengine.loaders.lanes import EpochOrder, Lane, Piece, Shuffle
 from dataengine.loaders.opened import Component, Opened
-from dataengine.loaders.schedule import Cursors, EpochSchedule, Layout, Schedule, WeightedSchedule
+from dataengine.loaders.schedule import Cursors, EpochSchedule, Layout, Schedule
+from dataengine.loaders.weighted_schedule import WeightedSchedule
 
 Order = Literal["shuffled", "random", "sequential"]
 ORDERS: tuple[Order, ...] = ("shuffled", "random", "sequential")
@@ -57,11 +58,20 @@ class Plan:
         if order != "shuffled" and (endless or components[0].capped is not None):
             raise UsageError(f"order={order!r}: is for mixtures without weights and caps; shuffle, or read the datasets apart")
         self._clips = [Clips(opened.segments, component.segments, shuffle.clip_steps) for component in components]
-        self._orders: Callable[[int, int], EpochOrder] = lru_cache(maxsize=2 * len(components) + 2)(self._order_of)
+        self._deal(self.lanes())
+
+    def with_layout(self, layout: Layout) -> Plan:
+        """Return the plan of the same samples for other ranks or batches."""
+        return Plan(self.opened, self._components, self.shuffle, layout, self.seed, self.order, self.endless)
 
     def lanes(self) -> int:
         """Return the lanes of a new run."""
         return self.shuffle.lanes * self.layout.world_size
+
+    def _deal(self, lanes: int) -> None:
+        """Deal the clips to so many lanes: those of the run whose cursors they are."""
+        self._lane_count = lanes
+        self._orders: Callable[[int, int], EpochOrder] = lru_cache(maxsize=2 * len(self._components) + 2)(self._order_of)
 
     def _order_of(self, component: int, epoch: int) -> EpochOrder:
         chosen, clips = self._components[component], self._clips[component]
@@ -75,7 +85,8 @@ class Plan:
         """Return the schedule from cursors on; `made` batches were made before them in this epoch."""
         if self.order != "shuffled":
             return FlatSchedule(self._clips[0].samples, cursors, self.layout)
-        self._lane_count = cursors.epoch.shape[1]
+        if cursors.epoch.shape[1] != self._lane_count:
+            self._deal(cursors.epoch.shape[1])
         if self.endless:
             shares = np.array([component.share for component in self._components])
             return WeightedSchedule(self._orders, cursors, self.layout, shares, self.seed, made)

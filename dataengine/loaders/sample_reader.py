@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class SampleReader:
         pictures = {name for window in windows if window.kind in ("pictures", "texts") for names in window.columns.values() for name in names}
         timed = any(window.field.seconds is not None or window.field.window is not None for window in windows)
         self.files = EpisodeFiles(opened, sorted(numbers), sorted(pictures), timed)
+        weakref.finalize(self, self.files.close)
         self._spare: dict[str, list[Array]] = {}
         self._open: dict[tuple[int, int, int], deque[tuple[int, int, Gathered]]] = {}  # lane → (piece, the place where it ends, its samples)
         self._pictures_a_sample = sum(window.field.count or 1 for window in windows if window.kind == "pictures")

@@ -7,14 +7,12 @@ left in all lanes is dealt evenly over the ranks. So every sample comes once, ra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from dataengine.core.arrays import Array, require
-from dataengine.core.randomness import hash64
 from dataengine.loaders.lanes import EpochOrder
 from dataengine.loaders.round_robin import RoundRobin
 
@@ -167,110 +165,3 @@ def _rounds(full: Array, count: int) -> tuple[Array, Array]:
     """Return for each of the first `count` batches its group, and which of the group's batches it is: groups take turns until they have no full batch."""
     group, place = RoundRobin(full).at(np.arange(count))
     return group, place
-
-
-@dataclass(frozen=True, eq=False)
-class WeightedSchedule:
-    """Batches without end from several components by their shares, each component's own permutation after the other.
-
-    Every batch takes from each component its share of the batch, rounded up or down by a hashed draw so that the mean is exact (systematic sampling). The lanes of a
-    group that belong to a component take turns until all of them have ended their epoch; then its next one begins.
-
-    Args:
-        orders: of the lanes.
-        cursors: where each lane stands.
-        layout: ranks and batches.
-        shares: (C,) float64, of each component, their sum 1.
-        seed: of the rounding.
-        made: batches that each rank has made before these cursors.
-    """
-
-    orders: Orders
-    cursors: Cursors
-    layout: Layout
-    shares: Array
-    seed: int
-    made: int = 0
-    steps: None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        require(bool(np.isclose(self.shares.sum(), 1.0)) and bool((self.shares > 0).all()), f"shares: must be positive and sum to 1, got {self.shares}")
-        object.__setattr__(self, "_turns_of", lru_cache(maxsize=1024)(self._turns))
-        object.__setattr__(self, "_counted", {})
-
-    def _counts(self, rank: int, batches: Array) -> Array:
-        """Return how many samples each of a rank's batches (n,) takes from each component, (n, C) int64."""
-        size = self.layout.batch_size
-        shift = (hash64(self.seed, 7, rank, self.made + batches) >> np.uint64(11)) * 2.0**-53
-        edges = np.concatenate([[0.0], np.cumsum(self.shares)]) * size
-        edges[-1] = size
-        below = np.ceil(edges[None, :] - shift[:, None])  # points at 0 + shift, 1 + shift, ... below each edge
-        below[:, -1] = size
-        return np.asarray(np.diff(below, axis=1), dtype=np.int64)
-
-    def _drawn(self, rank: int, group: int, rounds: int) -> Array:
-        """Return what a group has drawn from each component, (C,) int64, in its first batches."""
-        counted: dict[tuple[int, int], tuple[int, Array]] = self._counted  # type: ignore[attr-defined]
-        done, total = counted.get((rank, group), (0, np.zeros(len(self.shares), np.int64)))
-        if done > rounds:
-            done, total = 0, np.zeros(len(self.shares), np.int64)
-        if rounds > done:
-            total = total + self._counts(rank, group + self.layout.groups * np.arange(done, rounds)).sum(axis=0)
-        counted[rank, group] = rounds, total
-        return total
-
-    def _turns(self, component: int, rank: int, group: int, later: int) -> tuple[int, Array, Array, RoundRobin]:
-        """Return epoch, lanes, their cursors and turns of the `later`-th epoch, counted from the earliest that a lane of the group stands in."""
-        lanes = lanes_of(rank, group, self.cursors.epoch.shape[1], self.layout)
-        standing = self.cursors.epoch[component, lanes]
-        epoch = int(standing.min()) + later
-        before = np.where(standing == epoch, self.cursors.emitted[component, lanes], 0)
-        lengths = self.orders(component, epoch).lengths[lanes]
-        return epoch, lanes, before, RoundRobin(np.where(standing > epoch, 0, lengths - before))
-
-    def _walk(self, component: int, rank: int, group: int, drawn: int) -> tuple[int, int]:
-        """Return which later epoch a group's draw falls into, and which draw of that epoch it is."""
-        later, barren = 0, 0
-        while True:
-            total = self._turns_of(component, rank, group, later)[3].total  # type: ignore[attr-defined]
-            if drawn < total:
-                return later, drawn
-            drawn -= total
-            later += 1
-            barren = 0 if total else barren + 1
-            require(barren < 10_000, f"component {component}: its lanes hold no sample for group {group} of rank {rank}; use fewer ranks or groups")
-
-    def owner(self, rank: int, number: int) -> int:
-        return number % self.layout.groups
-
-    def batch(self, rank: int, number: int) -> Draws:
-        rounds, group = divmod(number, self.layout.groups)
-        counts = self._counts(rank, np.array([number]))[0]
-        drawn = self._drawn(rank, group, rounds)
-        found: list[tuple[Array, ...]] = []
-        for component, count in enumerate(counts.tolist()):
-            first = int(drawn[component])
-            while count:
-                later, at = self._walk(component, rank, group, first)
-                epoch, members, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
-                here = min(count, turns.total - at)
-                place, emission = turns.at(np.arange(at, at + here))
-                found.append((np.full(here, component), np.full(here, epoch), members[place], emission + before[place]))
-                first, count = first + here, count - here
-        parts = [np.concatenate(column) for column in zip(*found, strict=True)]
-        mixed = np.argsort(hash64(self.seed, 8, rank, self.made + number, np.arange(len(parts[0]))), kind="stable")
-        components, epochs, lanes, emissions = (part[mixed] for part in parts)
-        return Draws(components, epochs, lanes, emissions)
-
-    def cursors_after(self, batches: int) -> Cursors:
-        epochs, emitted = self.cursors.epoch.copy(), self.cursors.emitted.copy()
-        for rank in range(self.layout.world_size):
-            for group in range(self.layout.groups):
-                drawn = self._drawn(rank, group, len(range(group, batches, self.layout.groups)))
-                for component, count in enumerate(drawn.tolist()):
-                    later, at = self._walk(component, rank, group, count)
-                    epoch, lanes, before, turns = self._turns_of(component, rank, group, later)  # type: ignore[attr-defined]
-                    ahead = self.cursors.epoch[component, lanes] > epoch
-                    epochs[component, lanes] = np.where(ahead, epochs[component, lanes], epoch)
-                    emitted[component, lanes] = np.where(ahead, emitted[component, lanes], before + turns.counts(at))
-        return Cursors(epochs, emitted)

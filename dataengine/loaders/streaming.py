@@ -19,7 +19,7 @@ from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.opened import open_mixture
 from dataengine.loaders.plan import ORDERS, Order
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
-from dataengine.loaders.windows import resolve
+from dataengine.loaders.windows import label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
 
 STATE_VERSION = 1
@@ -42,9 +42,9 @@ class Loader:
         self._counters: dict[int, dict[str, int]] = {}
         self._seek(self._plan.start(0), 0)
 
-    def _seek(self, cursors: Cursors, made: int) -> None:
-        """Go to a place: cursors, and the batches that were made before them."""
-        self._base, self._made_before, self._done = cursors, made, 0
+    def _seek(self, cursors: Cursors, made: int, done: int = 0) -> None:
+        """Go to a place: so many batches after some cursors, before which `made` were made."""
+        self._base, self._made_before, self._done = cursors, made, done
         self._schedule: Schedule = self._plan.begin(cursors, made)
         self._started = False
 
@@ -85,7 +85,13 @@ class Loader:
         """Return numbers (N,) that are equal for samples (N,) of one clip."""
         return self._plan.clip_of(np.asarray(samples))
 
+    @property
+    def _at_end(self) -> bool:
+        return self._schedule.steps is not None and self._done >= self._schedule.steps
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._at_end and self._done:  # the last loop was left at its last batch
+            self._seek(self._schedule.cursors_after(self._done), 0)
         while self._schedule.steps is None or self._done < self._schedule.steps:
             number = self._done
             batch = self._take(number)
@@ -115,20 +121,28 @@ class Loader:
         return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place between the last batch that was handed out and the next, as plain values, the same on every rank: all lanes' cursors."""
-        at_end = self._schedule.steps is not None and self._done >= self._schedule.steps
+        """Return the place between the last batch that was handed out and the next, as plain values, the same on every rank.
+
+        It holds the cursors of all lanes of all ranks as the run began, and how many batches each rank has made since; from both follow the cursors now.
+        """
+        ended = self._at_end
+        layout = self._work.layout
         return {
             "state_version": STATE_VERSION,
             "seed": self._work.seed,
             "order": self._work.order,
             "mixture": self._fingerprint(),
             "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
-            "made": 0 if at_end else self._made_before + self._done,
-            "cursors": self._schedule.cursors_after(self._done).as_json(),
+            "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
+            "cursors": (self._schedule.cursors_after(self._done) if ended else self._base).as_json(),
+            "made": 0 if ended else self._made_before,
+            "done": 0 if ended else self._done,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to the place of a state, also of one that was taken with another number of ranks or workers, or another batch size.
+
+        With the same layout what follows is what would have followed without a stop, batch for batch; with another the same samples are left.
 
         Raises:
             UsageError: the state is of another mixture, seed or shuffle.
@@ -146,7 +160,12 @@ class Loader:
                 detail = f": {mine[name]!r} here, {state.get(name)!r} there" if name != "mixture" else f"; here it is {', '.join(self.datasets)}"
                 raise UsageError(f"state: must be of the same {what}{detail}")
         self._maker.reader.forget()
-        self._seek(Cursors.from_json(state["cursors"]), int(state["made"]))
+        cursors, made, done = Cursors.from_json(state["cursors"]), int(state["made"]), int(state["done"])
+        if state["layout"] == mine["layout"]:
+            self._seek(cursors, made, done)
+            return
+        there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
+        self._seek(there.cursors_after(done), made + done)
 
     def _fingerprint(self) -> str:
         """Return a digest of what the samples are, wherever the stores and the cache lie."""
@@ -159,7 +178,6 @@ class Loader:
         if self._crew is not None:
             self._crew.close()
             self._crew, self._started = None, False
-            self._seek(self._schedule.cursors_after(self._done), self._made_before + self._done)
         self._maker.reader.close()
 
     def __enter__(self) -> Loader:
@@ -215,7 +233,7 @@ def loader(
         raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
-    opened = open_mixture(chosen)
+    opened = open_mixture(chosen, label_sets(fields))
     windows = resolve(fields, opened)
     components = tuple(opened.components(chosen))
     shuffling = shuffle or Shuffle()

@@ -14,6 +14,7 @@ from dataengine.loaders.field import Field
 from dataengine.loaders.opened import Opened
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
+from dataengine.store.labels import describe_labels, label_key
 from dataengine.store.refs import read_json
 
 Kind = Literal["numbers", "pictures", "texts", "task", "native", "labels"]
@@ -103,7 +104,7 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
             raise UsageError("field 'task': is the text of the episode, the same at every step; give Field()")
         return Window(name, field, "task", {}, {}, (), "str")
     if name.startswith(LABEL):
-        raise UsageError(f"field {name!r}: label sets are read as label:<set>/<column>")
+        return _labels(name, field, features, opened)
     found = {key: columns_of(name, columns) for key, columns in features.items()}
     found = {key: names for key, names in found.items() if names}
     if not found:
@@ -134,6 +135,36 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
     widths = {key: sum(_width(name, features[key][one]) for one in names) for key, names in found.items()}
     dtype = field.dtype or _common({column.dtype for column in columns})
     return Window(name, field, "native" if field.window is not None else "numbers", found, widths, (max(widths.values()),), dtype)
+
+
+def label_sets(fields: Mapping[str, Field]) -> tuple[str, ...]:
+    """Return the label sets that fields name; raise UsageError where one is not `label:<set>/<column>`."""
+    found = set()
+    for name in fields:
+        if name.startswith(LABEL):
+            label_set, slash, column = name.removeprefix(LABEL).partition("/")
+            if not slash or not label_set or not column:
+                raise UsageError(f"field {name!r}: must name a label set and one of its columns, label:<set>/<column>")
+            found.add(label_set)
+    return tuple(sorted(found))
+
+
+def _labels(name: str, field: Field, features: Features, opened: Opened) -> Window:
+    """Match a field with a column of a label set; episodes without labels of it are padded."""
+    label_set, _, column = name.removeprefix(LABEL).partition("/")
+    widths: dict[tuple[int, str], int] = {}
+    known: set[str] = set()
+    for number, part in enumerate(opened.parts):
+        addresses = opened.tables[number].texts(f"address{part.label_sets.index(label_set)}", most=1)
+        if not addresses:
+            continue
+        columns = describe_labels(opened.objects[number], label_key(label_set, addresses[0])[0]).columns
+        known |= set(columns)
+        if column in columns:
+            widths |= {key: _width(name, columns[column]) for key in features if key[0] == number}
+    if not widths:
+        raise UnknownName("column of a label set", column, known) if known else UsageError(f"field {name!r}: no episode has labels of a set {label_set!r}")
+    return Window(name, field, "labels", dict.fromkeys(widths, (column,)), widths, (max(widths.values()),), field.dtype or "float32")
 
 
 def _width(name: str, column: Column) -> int:

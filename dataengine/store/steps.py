@@ -57,7 +57,7 @@ def _layout(trajectory: Trajectory) -> _Layout:
     return _Layout(trajectory.t_ns is not None, numbers, tuple(trajectory.frames), tuple(trajectory.sampled_ns), tuple(trajectory.valid))
 
 
-def _column(values: Array, valid: Array | None) -> pa.Array:
+def arrow_numbers(values: Array, valid: Array | None) -> pa.Array:
     """Return numbers as an Arrow array, null where not valid; float16 stays float16."""
     rows = len(values)
     mask = None if valid is None or bool(valid.all()) else ~valid
@@ -87,7 +87,7 @@ def _table(layout: _Layout, named: Sequence[tuple[str, Trajectory]]) -> pa.Table
     }
     for name, _, _ in layout.numbers:
         valid = np.concatenate([each.valid[name] for each in trajectories]) if name in layout.valid else None
-        columns[name] = _column(np.concatenate([each.columns[name] for each in trajectories]), valid)
+        columns[name] = arrow_numbers(np.concatenate([each.columns[name] for each in trajectories]), valid)
         if name in layout.sampled:
             columns[name + SAMPLED] = _times(np.concatenate([each.sampled_ns[name] for each in trajectories]), valid)
     for name in layout.frames:

@@ -1,6 +1,6 @@
 """To what each step of a chunk of actions refers, and the maths of going there and back: numbers, and poses base_from_tool.
 
-`skipped` (..., A) are steps that do not exist: nothing refers to them.
+`skipped` (..., A) are steps that do not exist: nothing refers to them, they refer to what exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def differences(values: Array, now: Array | None, skipped: Array, to: Reference)
     """Return (..., A, K) values less their references; `now` is (..., 1, K)."""
     zero = np.zeros_like(values[..., :1, :])
     reference = _chosen(values, zero if now is None else now, skipped, to)
-    return np.where(skipped[..., None], 0, values - reference)
+    return np.asarray(values - reference)
 
 
 def _chosen(values: Array, now: Array, skipped: Array, to: Reference) -> Array:
@@ -45,24 +45,22 @@ def _chosen(values: Array, now: Array, skipped: Array, to: Reference) -> Array:
         index = _before(skipped)
     else:  # the first refers to nothing, which here is `now`
         first = np.argmax(_first(skipped), axis=-1)[..., None]
-        index = np.where(_first(skipped), -1, first)
+        index = np.where(_first(skipped) | skipped.all(axis=-1, keepdims=True), -1, first)
     taken = np.take_along_axis(values, np.maximum(index, 0)[..., None], axis=-2)
     return np.where(index[..., None] < 0, now, taken)
 
 
 def sums(moves: Array, now: Array | None, skipped: Array, to: Reference) -> Array:
     """Return (..., A, K) absolute values: the way back of `differences`."""
-    moves = np.where(skipped[..., None], 0, moves)
+    if to == "state":
+        assert now is not None
+        return np.asarray(now + moves)
     if to == "previous":
         assert now is not None
-        found = now + np.cumsum(moves, axis=-2)
-    elif to == "state":
-        assert now is not None
-        found = now + moves
-    else:
-        first = _first(skipped)[..., None]
-        found = np.where(first, moves, moves + np.sum(np.where(first, moves, 0), axis=-2, keepdims=True))
-    return np.where(skipped[..., None], 0, found)
+        still = skipped[..., None]
+        return np.asarray(now + np.cumsum(np.where(still, 0, moves), axis=-2) + np.where(still, moves, 0))
+    first = _first(skipped)[..., None]
+    return np.where(first, moves, moves + np.sum(np.where(first, moves, 0), axis=-2, keepdims=True))
 
 
 def pose_references(targets: Poses, now: Poses | None, skipped: Array, to: Reference) -> Poses:
@@ -102,7 +100,8 @@ def followed(moves: Poses, now: Poses | None, skipped: Array, to: Reference, fra
         index = np.argmax(first, axis=-1)[..., None, None]
         start = np.take_along_axis(position, index, axis=-2), np.take_along_axis(matrices, index[..., None], axis=-3)
         placed = _placed(start, moves, frame)
-        return np.where(first[..., None], position, placed[0]), np.where(first[..., None, None], matrices, placed[1])
+        alone = (first | skipped.all(axis=-1, keepdims=True))[..., None]
+        return np.where(alone, position, placed[0]), np.where(alone[..., None], matrices, placed[1])
     assert now is not None
     at: Poses = (now[0][..., 0, :], now[1][..., 0, :, :])
     places, turns = [], []
@@ -110,6 +109,6 @@ def followed(moves: Poses, now: Poses | None, skipped: Array, to: Reference, fra
         still = skipped[..., step]
         new = _placed(at, (position[..., step, :], matrices[..., step, :, :]), frame)
         at = np.where(still[..., None], at[0], new[0]), np.where(still[..., None, None], at[1], new[1])
-        places.append(at[0])
-        turns.append(at[1])
+        places.append(new[0])
+        turns.append(new[1])
     return np.stack(places, axis=-2), np.stack(turns, axis=-3)

@@ -150,7 +150,7 @@ def colour_matrix(brightness: float, contrast: float, saturation: float, hue: fl
         brightness: factor less 1.
         contrast: factor less 1.
         saturation: factor less 1.
-        hue: in full turns.
+        hue: in full turns, from I to Q: a small one takes red towards purple.
     """
     luma = np.broadcast_to(_YIQ_FROM_RGB[0], (3, 3))
     linear = np.eye(3) * (1 + brightness) * (1 + contrast)
@@ -241,7 +241,8 @@ def _check_size(transform: object, name: str, size: Size) -> None:
 def _check_scale(transform: ToFloat | FromFloat) -> None:
     kind = type(transform).__name__
     demand(len(transform.mean) == len(transform.std) == 3, f"{kind}: mean and std must have three numbers, got {transform.mean} and {transform.std}")
-    demand(min(transform.std) > 0, f"{kind}: std must be positive, got {transform.std}")
+    demand(all(0 <= value <= 1 for value in transform.mean), f"{kind}: mean must lie in [0, 1], where pictures do, got {transform.mean}")
+    demand(all(0 < value <= 1 for value in transform.std), f"{kind}: std must lie in (0, 1], where 255 is 1, got {transform.std}")
     if transform.channels not in LAYOUTS:
         raise UnknownName("channels", transform.channels, LAYOUTS)
 

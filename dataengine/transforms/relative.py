@@ -14,9 +14,10 @@ Entries in `dims` are subtracted. Poses are base_from_tool: in the frame "tool" 
 reference_from_target = base_from_reference^-1 base_from_target (as UMI does, Chi et al. 2024); in "base" the difference of the positions, and the
 rotation R_target R_reference^T. Everything else stays as it is.
 
-Steps that do not exist (`action_is_pad`) are passed over: relative, they are no motion (0, and the identity where a rotation is); absolute again,
-they are 0. The first of the chunk, and the one before, are those among the steps that exist. Where the state of now does not exist
-(`state_is_pad`), nothing can be relative to it: all steps of the chunk are flagged as padded.
+Steps that do not exist (`action_is_pad`) become relative as the others do, so that a chunk whose end holds its last action holds it still, and they
+come back alike; but nothing refers to them: the first of the chunk, and the one before, are those among the steps that exist. What is no number in
+such a step (NaN, a quaternion of zeros) becomes no motion. Where the state of now does not exist (`state_is_pad`), nothing can be relative to it:
+the steps of the chunk are no motion, all flagged as padded, and 0 when absolute again.
 
 Computed in float64 and returned in the dtype of the actions: back again to within its rounding, which "previous" adds up over the steps.
 """
@@ -100,11 +101,11 @@ class _Where:
     kind: RotationKind
     position: tuple[int, ...]
 
-    def read(self, name: str, array: Array, excused: Array) -> tuple[Array, Array]:
-        """Return (..., 3) positions, 0 where there are none, and (..., 3, 3) rotations, the identity where the excused say none."""
-        matrices, _ = told_matrices(name, self.kind, array[..., list(self.rotation)], excused)
+    def read(self, name: str, array: Array, excused: Array) -> tuple[Poses, Array]:
+        """Return (..., 3) positions, 0 where there are none, and (..., 3, 3) rotations, the identity where the excused say none; and (...) where that is."""
+        matrices, empty = told_matrices(name, self.kind, array[..., list(self.rotation)], excused)
         found = array[..., list(self.position)].astype(np.float64) if self.position else np.zeros((*array.shape[:-1], 3))
-        return found, matrices
+        return (found, matrices), empty
 
     def write(self, array: Array, position: Array, matrices: Array) -> None:
         """Write poses into (..., D)."""
@@ -149,7 +150,7 @@ class _Relative:
         if not self.horizon:
             action, padded = action[..., None, :], padded[..., None]
         if self.to == "first":
-            return action, padded, np.zeros((*action.shape[:-2], 1, 0)), np.ones((*action.shape[:-2], 1), bool)
+            return action, padded, np.zeros((*action.shape[:-2], 1, 0)), np.zeros((*action.shape[:-2], 1), bool)
         needed = [*self._in_state(), *(entry for pose in self.poses for entry in (*pose.of_state.position, *pose.of_state.rotation))]
         state = floats_of(batch, self.state, f"to which {self.action!r} is relative", max(needed) + 1)
         absent = padding_of(batch, self.state, state.shape[:-1])
@@ -178,11 +179,11 @@ class _Relative:
     def _pose_now(self, pose: PoseEntries, state: Array, absent: Array, has: Array) -> Poses | None:
         if self.to == "first":
             return None
-        return pose.of_state.read(self.state, state, absent | ~has[..., list(pose.rotation)].all(axis=-1))
+        return pose.of_state.read(self.state, state, absent | ~has[..., list(pose.rotation)].all(axis=-1))[0]
 
     def _result(self, batch: Mapping[str, Any], changed: Array, padded: Array, absent: Array) -> dict[str, Any]:
         flags = {}
-        if self.to != "first" and (absent & ~padded).any():
+        if (absent & ~padded).any():
             padded = padded | absent
             flags = {f"{self.action}_is_pad": padded if self.horizon else padded[..., 0]}
         changed = changed.astype(np.asarray(batch[self.action]).dtype)
@@ -211,17 +212,17 @@ class DeltaActions(_Relative):
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         action, padded, state, absent = self._parts(batch)
-        skipped = padded | absent if self.to != "first" else padded
+        skipped = padded | absent
         has = self._has(batch, action)
         changed = action.astype(np.float64)
         dims = list(self.dims)
         if dims:
-            changed[..., dims] = differences(changed[..., dims], state[..., list(self._in_state())] if self.to != "first" else None, skipped, self.to)
+            now = state[..., list(self._in_state())] if self.to != "first" else None
+            changed[..., dims] = _cleared(differences(changed[..., dims], now, skipped, self.to), padded, absent)
         for pose in self.poses:
-            targets = pose.of_action.read(self.action, action, skipped | ~has[..., list(pose.rotation)].all(axis=-1))
-            now = self._pose_now(pose, state, absent, has)
-            position, matrices = seen_from(pose_references(targets, now, skipped, self.to), targets, pose.frame)
-            still = skipped[..., None]
+            targets, empty = pose.of_action.read(self.action, action, skipped | ~has[..., list(pose.rotation)].all(axis=-1))
+            position, matrices = seen_from(pose_references(targets, self._pose_now(pose, state, absent, has), skipped, self.to), targets, pose.frame)
+            still = (absent | (padded & (empty | ~np.isfinite(position).all(axis=-1))))[..., None]
             pose.of_action.write(changed, np.where(still, 0, position), np.where(still[..., None], np.eye(3), matrices))
         return self._result(batch, np.where(has, changed, action), padded, absent)
 
@@ -237,20 +238,25 @@ class AbsoluteActions(_Relative):
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         action, padded, state, absent = self._parts(batch)
-        skipped = padded | absent if self.to != "first" else padded
+        skipped = padded | absent
         has = self._has(batch, action)
         changed = action.astype(np.float64)
         dims = list(self.dims)
         if dims:
-            changed[..., dims] = sums(changed[..., dims], state[..., list(self._in_state())] if self.to != "first" else None, skipped, self.to)
+            now = state[..., list(self._in_state())] if self.to != "first" else None
+            changed[..., dims] = _cleared(sums(changed[..., dims], now, skipped, self.to), padded, absent)
         for pose in self.poses:
-            moves = pose.of_action.read(self.action, action, skipped | ~has[..., list(pose.rotation)].all(axis=-1))
-            now = self._pose_now(pose, state, absent, has)
-            position, matrices = followed(moves, now, skipped, self.to, pose.frame)
+            moves, _ = pose.of_action.read(self.action, action, skipped | ~has[..., list(pose.rotation)].all(axis=-1))
+            position, matrices = followed(moves, self._pose_now(pose, state, absent, has), skipped, self.to, pose.frame)
             pose.of_action.write(changed, position, matrices)
             entries = [*pose.rotation, *pose.position]
-            changed[..., entries] = np.where(skipped[..., None], 0, changed[..., entries])
+            changed[..., entries] = _cleared(changed[..., entries], padded, absent)
         return self._result(batch, np.where(has, changed, action), padded, absent)
+
+
+def _cleared(values: Array, padded: Array, absent: Array) -> Array:
+    """Return (..., A, K) values, 0 where there is no state and where a padded step is no number."""
+    return np.where(absent[..., None] | (padded[..., None] & ~np.isfinite(values)), 0, values)
 
 
 def _settings(transform: _Relative) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def resized_into(picture: Array, out: Array, fit: Fit = "stretch") -> None:
 
     Args:
         picture: (h, w, C) or (h, w); never written into.
-        out: (H, W, C) or (H, W) of the same dtype, whose rows are contiguous.
+        out: (H, W, C) or (H, W) of the same dtype; it is written straight into where its rows lie whole in memory, as a part of a batch does.
         fit: "stretch" changes the aspect; "pad" keeps it, with black bars (the picture in the middle, its smaller side rounded to the nearest px);
             "crop" keeps it and cuts the middle out of the picture.
 
@@ -72,6 +72,13 @@ def _stretch(picture: Array, out: Array) -> None:
     if shrunk not in ((height, width), (to_height, to_width)):
         picture = cv2.resize(picture, shrunk[::-1], interpolation=cv2.INTER_AREA)
     shrinks = shrunk == (to_height, to_width)
-    written = cv2.resize(picture, (to_width, to_height), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    if written is not out and not np.shares_memory(written, out):
+    wanted = out if _whole_rows(out) else None  # OpenCV writes into no other
+    written = cv2.resize(picture, (to_width, to_height), dst=wanted, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if wanted is None or not np.may_share_memory(written, out):
         out[...] = np.asarray(written).reshape(out.shape)
+
+
+def _whole_rows(out: Array) -> bool:
+    """Whether the pixels of each row lie one behind the other, and the rows too, with or without room between."""
+    pixel = out.itemsize * int(np.prod(out.shape[2:]))
+    return out[0, 0].flags.c_contiguous and out.strides[1] == pixel and out.strides[0] >= pixel * out.shape[1]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.core.column import Column, RotationKind
+from dataengine.core.column import RotationKind
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.pose import (
     matrix_from_quat_xyzw,
@@ -28,7 +28,6 @@ from dataengine.core.pose import (
     rotvec_from_matrix,
     rpy_from_matrix,
 )
-from dataengine.transforms.action_parts import rotation_part
 from dataengine.transforms.batch_fields import demand, floats_of, mask_of, padding_of
 
 WIDTHS: dict[RotationKind, int] = {"rpy": 3, "rotvec": 3, "quat_xyzw": 4, "quat_wxyz": 4, "rot6d": 6, "matrix": 9}
@@ -165,25 +164,3 @@ class ConvertRotation:
         written = np.where((empty | lacks)[..., None], 0, rotation_numbers(self.to_kind, matrices)).astype(array.dtype)
         changed[self.name] = np.concatenate([array[..., : self.start], written, array[..., stop:]], axis=-1)
         return {**batch, **changed}
-
-
-def rotation_change(column: Column, to_kind: RotationKind, name: str | None = None) -> ConvertRotation:
-    """Return the transform for a column that says where its rotation stands and how it is written.
-
-    Args:
-        column: with the names of its entries (`dims`) and its action space.
-        to_kind: how it shall be written.
-        name: the field of the batch, if it is not the column's name: "action" or "state", say.
-
-    Raises:
-        MissingFact: the column does not say its rotation's kind, entries or unit.
-        UsageError: it has no rotation, or its entries are not in rad or not in order.
-    """
-    part = rotation_part(column)
-    if part is None or part.rotation is None:
-        raise UsageError(f"column {column.name!r}: must hold a rotation, got {', '.join(column.dims or ()) or 'no dims'}")
-    demand(set(part.gain) == {1.0} and set(part.offset) == {0.0}, f"column {column.name!r}: its angles must be in rad, got {column.unit}")
-    order = part.entries[-1:] + part.entries[:-1] if part.rotation == "quat_wxyz" else part.entries
-    wanted = tuple(range(min(order), min(order) + WIDTHS[part.rotation]))
-    demand(order == wanted, f"column {column.name!r}: the entries of its {part.rotation} must follow each other, got them at {order}")
-    return ConvertRotation(name or column.name, order[0], part.rotation, to_kind)

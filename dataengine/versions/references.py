@@ -13,7 +13,6 @@ from dataengine.store.commit import shard_media
 from dataengine.store.removed import purged_episodes
 from dataengine.versions.table_files import LOG, DataFile, read_columns
 
-LABELS = "labels"
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
 _LOG_TEMPORARY = re.compile(r"_commit_.*\.tmp|.*#\d+")
 _MEDIA_NAME = re.compile(r"[0-9a-f]{32}\.(index\.parquet|[a-z0-9]{1,8})")
@@ -33,7 +32,7 @@ class References:
 
 def label_folder(label_set: str, address: str) -> str:
     """Return the folder that holds a label's payload."""
-    return f"{LABELS}/{label_set}/{address.split('/', 1)[0]}"
+    return layout.label_prefix(label_set, address.split("/", 1)[0])
 
 
 def references(objects: Objects, files: Iterable[DataFile], versions: Collection[int]) -> References:
@@ -70,7 +69,7 @@ def references(objects: Objects, files: Iterable[DataFile], versions: Collection
 def shard_of(key: str) -> tuple[str, str] | None:
     """Return (dataset or label set, shard) of a key below streams/, steps/ or labels/, None for other keys."""
     parts = key.split("/")
-    if parts[0] in (layout.STREAMS, LABELS) and len(parts) > 3:
+    if parts[0] in (layout.STREAMS, layout.LABELS) and len(parts) > 3:
         return parts[1], parts[2]
     if parts[0] == layout.STEPS and len(parts) == 3:
         return parts[1], parts[2].lstrip(".").split(".", 1)[0]
@@ -95,8 +94,8 @@ def is_needed(key: str, found: References) -> bool:
         return key in found.features or not (_FEATURES_NAME.fullmatch(name) or temporary)
     if top == layout.MEDIA:
         return key in found.media or not (_MEDIA_NAME.fullmatch(name) or temporary)
-    if top == LABELS:
-        return (shard is None or f"{LABELS}/{shard[0]}/{shard[1]}" in found.labels) and not temporary
+    if top == layout.LABELS:
+        return (shard is None or layout.label_prefix(*shard) in found.labels) and not temporary
     if top in (layout.STREAMS, layout.STEPS):
         return (shard is None or shard in found.shards) and not temporary
     return True

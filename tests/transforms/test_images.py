@@ -74,6 +74,16 @@ def test_into_memory_that_is_there_is_the_same(fit: Any) -> None:
     assert (large == 7).all()
 
 
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_into_memory_of_any_layout(fit: Any) -> None:
+    picture = pictures(48, 64)
+    planes = np.zeros((3, 30, 20), np.uint8).transpose(1, 2, 0)
+    for out in (planes, np.zeros((30, 40, 3), np.uint8)[:, ::2], np.zeros((30, 20, 3), np.uint8)[::-1], np.zeros((30, 20, 6), np.uint8)[..., ::2]):
+        resized_into(picture, out, fit)
+        assert np.array_equal(out, resize(picture, (30, 20), fit))
+    assert np.array_equal(resize(picture[::-1, ::-1], (30, 20), fit), resize(np.ascontiguousarray(picture[::-1, ::-1]), (30, 20), fit))
+
+
 @given(st.tuples(*[st.integers(1, 40)] * 4), st.sampled_from(["stretch", "pad", "crop"]))
 @settings(deadline=None, max_examples=60)
 def test_any_size_becomes_any_size(sizes: tuple[int, int, int, int], fit: Any) -> None:
@@ -169,6 +179,9 @@ def test_turning_the_hue_keeps_greys_and_the_luma() -> None:
     assert np.isclose(luma @ turned, 124.2)
     assert np.allclose(turned, 2 * 124.2 - np.array([200, 100, 50]))  # half a turn: mirrored at its grey
     assert np.allclose(colour_matrix(0, 0, 0, 0.3) @ np.array([77.0, 77, 77, 1]), 77)
+    quarter = colour_matrix(0, 0, 0, 0.25) @ np.array([200.0, 100, 50, 1])  # I = 75.655 and Q = 5.59 become -5.59 and 75.655
+    assert np.isclose(np.array([0.5959, -0.2746, -0.3213]) @ quarter, -5.59)
+    assert np.isclose(np.array([0.2115, -0.5227, 0.3112]) @ quarter, 75.655)
     third = colour_matrix(0, 0, 0, 1 / 3)[:, :3]
     assert np.allclose(third @ third @ third, np.eye(3))
 
@@ -207,8 +220,8 @@ def test_floats_and_back_is_exact_for_every_value(channels: Any, scale: dict[str
 def test_floats_by_hand() -> None:
     array = np.array([[[51, 102, 255]]], np.uint8)
     assert np.allclose(ToFloat()({"camera:a": array})["camera:a"], [[[0.2, 0.4, 1.0]]])
-    scaled = ToFloat(mean=(0.1, 0.2, 0.5), std=(0.5, 0.1, 2.0), channels="first")({"camera:a": array})["camera:a"]
-    assert np.allclose(scaled[:, 0, 0], [0.2, 2.0, 0.25])
+    scaled = ToFloat(mean=(0.1, 0.2, 0.5), std=(0.5, 0.1, 0.8), channels="first")({"camera:a": array})["camera:a"]
+    assert np.allclose(scaled[:, 0, 0], [0.2, 2.0, 0.625])
     assert FromFloat()({"action": np.zeros((4, 5, 3), np.float32)})["action"].dtype == np.float32  # no picture
 
 
@@ -252,8 +265,10 @@ def test_what_cannot_be_is_refused() -> None:
         CentreCrop((0, 4))
     with pytest.raises(UsageError, match="hue must lie in"):
         ColourJitter(hue=0.7)
-    with pytest.raises(UsageError, match="std must be positive"):
+    with pytest.raises(UsageError, match="std must lie in"):
         ToFloat(std=(1, 0, 1))
+    with pytest.raises(UsageError, match="mean must lie in"):
+        FromFloat(mean=(123.7, 116.3, 103.5))
     with pytest.raises(UnknownName, match="channels"):
         ToFloat(channels="frist")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="pad must not"):

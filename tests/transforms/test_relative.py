@@ -64,25 +64,38 @@ def test_actions_without_steps() -> None:
 @pytest.mark.parametrize(
     ("to", "relative"),
     [
-        ("state", [[0, 5], [1, 6], [0, 7], [4, 8], [0, 9]]),
-        ("first", [[0, 5], [11, 6], [0, 7], [3, 8], [0, 9]]),
-        ("previous", [[0, 5], [1, 6], [0, 7], [3, 8], [0, 9]]),
+        ("state", [[0, 5], [1, 6], [490, 7], [4, 8], [4, 8]]),
+        ("first", [[0, 5], [11, 6], [489, 7], [3, 8], [3, 8]]),
+        ("previous", [[0, 5], [1, 6], [489, 7], [3, 8], [0, 8]]),
     ],
 )
-def test_steps_that_do_not_exist_are_passed_over(to: Any, relative: list[list[float]]) -> None:
-    """Padding before the start, in the middle (an absent value) and after the end; whatever stands there, also NaN."""
-    action = np.array([[np.nan, 5], [11, 6], [500, 7], [14, 8], [0, 9]])
+def test_nothing_refers_to_steps_that_do_not_exist(to: Any, relative: list[list[float]]) -> None:
+    """Padding before the start, where NaN is no motion; in the middle, an absent value; and after the end, where the last action is held."""
+    action = np.array([[np.nan, 5], [11, 6], [500, 7], [14, 8], [14, 8]])
     batch = frozen({"action": action, "action_is_pad": np.array([True, False, True, False, True]), "state": np.array([10.0, 0])})
     done = DeltaActions(dims=(0,), to=to)(batch)
     assert done["action"].tolist() == relative
-    assert AbsoluteActions(dims=(0,), to=to)(done)["action"].tolist() == [[0, 5], [11, 6], [0, 7], [14, 8], [0, 9]]
+    back = AbsoluteActions(dims=(0,), to=to)(done)["action"]
+    assert back[1:].tolist() == action[1:].tolist()
+    assert np.isfinite(back[0]).all()
 
 
-def test_all_steps_padded_are_no_motion() -> None:
-    batch = frozen({"action": np.full((2, 7), 3.0), "action_is_pad": np.array([True, True]), "state": np.zeros(7)})
+def test_chunks_of_padding_alone() -> None:
+    batch = frozen({"action": np.full((2, 7), 0.5), "action_is_pad": np.array([True, True]), "state": np.full(7, 0.25)})
     for to in ("state", "first", "previous"):
-        done = DeltaActions(dims=(6,), poses=(POSE,), to=to)(batch)["action"]  # type: ignore[arg-type]
-        assert done.tolist() == [[0] * 7] * 2
+        delta = DeltaActions(dims=(6,), poses=(POSE,), to=to)  # type: ignore[arg-type]
+        assert np.allclose(delta.inverse(delta(batch))["action"], batch["action"])
+        assert delta(batch)["action"][0, 6] == (0.5 if to == "first" else 0.25)
+    nothing = {**batch, "action": np.full((2, 7), np.nan)}
+    assert (DeltaActions(dims=(6,), poses=(POSE,))(nothing)["action"] == 0).all()
+
+
+def test_rotations_that_padded_steps_do_not_say_are_no_motion() -> None:
+    pose = PoseEntries(position=(0, 1, 2), rotation=(3, 4, 5, 6), kind="quat_xyzw")
+    batch = {"action": np.array([[1.0, 2, 3, 0, 0, 0, 1], [0] * 7]), "action_is_pad": np.array([False, True]), "state": np.array([0, 0, 0, 0, 0, 1.0, 0])}
+    done = DeltaActions(poses=(pose,))(batch)["action"]
+    assert np.allclose(done, [[-1, -2, 3, 0, 0, -1, 0], [0, 0, 0, 0, 0, 0, 1]]) or np.allclose(done, [[-1, -2, 3, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1]])
+    assert np.allclose(AbsoluteActions(poses=(pose,))({**batch, "action": done})["action"][0], batch["action"][0])
 
 
 def test_a_chunk_whose_state_does_not_exist_is_flagged() -> None:
@@ -143,11 +156,12 @@ def test_each_pose_seen_from_the_one_before() -> None:
     batch = {"state": np.zeros(6), "action": square, "action_is_pad": np.array([False, False, True, False, False])}
     delta = DeltaActions(poses=(POSE,), to="previous")
     done = delta(batch)
-    assert np.allclose(done["action"], [[1, 0, 0, 0, 0, QUARTER]] * 2 + [[0] * 6] + [[1, 0, 0, 0, 0, QUARTER]] * 2)
+    assert np.allclose(done["action"][[0, 1, 3, 4]], [[1, 0, 0, 0, 0, QUARTER]] * 4)
+    assert np.allclose(done["action"][2, :3], [-6, -6, 7])  # seen from (1, 1), turned by 180 degrees
     back = delta.inverse(done)["action"]
     assert np.allclose(back[[0, 3, 4]], square[[0, 3, 4]])
     assert np.allclose(np.abs(back[1]), square[1])  # half a turn has two signs
-    assert back[2].tolist() == [0] * 6
+    assert np.allclose(back[2, :3], [7, 7, 7])
 
 
 @given(
@@ -170,7 +184,7 @@ def test_there_and_back(seed: int, to: Any, frame: Any, kind: Any, leading: tupl
     batch = frozen({"action": poses(*leading, 6), "state": poses(*leading), "action_is_pad": rng.random((*leading, 6)) < 0.3})
     delta = DeltaActions(dims=(3,), poses=(PoseEntries(position=(0, 1, 2), rotation=tuple(range(5, 5 + width)), kind=kind, frame=frame),), to=to)
     back = delta.inverse(delta(batch))
-    there = ~batch["action_is_pad"]
+    there = np.ones_like(batch["action_is_pad"])  # padded steps come back too
     tolerance = 2e-5 if dtype == np.float32 else 1e-9
     assert back["action"].dtype == dtype
     assert np.allclose(back["action"][there][:, :5], batch["action"][there][:, :5], atol=tolerance)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataengine.core.column import ActionSpace, Column, RotationKind
-from dataengine.core.errors import MissingFact, UnknownName, UsageError
+from dataengine.core.column import RotationKind
+from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.pose import matrix_from_quat_xyzw
-from dataengine.transforms.rotations import IDENTITIES, WIDTHS, ConvertRotation, rotation_change, rotation_matrices, rotation_numbers, says_rotation
+from dataengine.transforms.rotations import IDENTITIES, WIDTHS, ConvertRotation, rotation_matrices, rotation_numbers, says_rotation
 
 KINDS: tuple[RotationKind, ...] = tuple(WIDTHS)
 HALF = np.sqrt(0.5)
@@ -131,24 +131,6 @@ def test_which_numbers_say_a_rotation(kind: RotationKind) -> None:
 def test_what_does_not_fit_is_refused(batch: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ConvertRotation("action", 3, "rpy", "rot6d")(batch)
-
-
-def test_a_column_says_where_its_rotation_is() -> None:
-    names = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
-    column = Column("action", shape=(7,), dims=names, unit="m, rad", action_space=ActionSpace("ee_pose", rotation="rpy"))
-    assert rotation_change(column, "rot6d") == ConvertRotation("action", 3, "rpy", "rot6d")
-    wxyz = Column("s", shape=(7,), dims=("x", "y", "z", "qw", "qx", "qy", "qz"), unit="m", action_space=ActionSpace("ee_pose", rotation="quat_wxyz"))
-    assert rotation_change(wxyz, "rotvec", name="state") == ConvertRotation("state", 3, "quat_wxyz", "rotvec")
-    mixed = Column("s", shape=(4,), dims=("qx", "qy", "qz", "qw"), unit="m", action_space=ActionSpace("ee_pose", rotation="quat_wxyz"))
-    with pytest.raises(UsageError, match="must follow each other, got them at"):
-        rotation_change(mixed, "rotvec")
-    degrees = Column("action", shape=(7,), dims=names, unit="m, deg", action_space=ActionSpace("ee_pose", rotation="rpy"))
-    with pytest.raises(UsageError, match="angles must be in rad, got m, deg"):
-        rotation_change(degrees, "rot6d")
-    with pytest.raises(MissingFact):
-        rotation_change(Column("action", shape=(7,), dims=names, action_space=ActionSpace("ee_pose")), "rot6d")
-    with pytest.raises(UsageError, match="must hold a rotation"):
-        rotation_change(Column("action", shape=(2,), dims=("x", "y"), unit="m", action_space=ActionSpace("ee_pose")), "rot6d")
 
 
 def test_transforms_are_values() -> None:
