@@ -116,11 +116,23 @@ def check(
 
 
 @app.command()
-def stats(store: StoreArgument, dataset: DatasetOption = None, as_json: JsonOption = False) -> None:
-    """Print mean, std, min, max and quantiles of each numeric column."""
-    from pipelines.commands import showing
+def stats(
+    store: StoreArgument,
+    dataset: DatasetOption = None,
+    where: WhereOption = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Apart for each: embodiment or control-mode (what the actions are, absolute or relative, frame).")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Of windows of so many steps of the action, step by step, instead of every column.")] = None,
+    relative: Annotated[
+        str | None, typer.Option("--relative", help="With --horizon: as changes from the state, from the first action of the window, or consecutive ones.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print mean, std, min, max and quantiles of each numeric column; they are kept with the version."""
+    from pipelines.commands import statistics
 
-    showing.stats(store, dataset, as_json)
+    statistics.stats(store, dataset, where, by, horizon, relative, as_json)
 
 
 @app.command()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from dataengine.core.arrays import Array, read_only
+from dataengine.core.cached_objects import CachedObjects
 from dataengine.core.errors import EpisodePurged, StoreError
 from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects
@@ -208,7 +210,8 @@ class EpisodeFiles:
             return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where)
         media, track = media_of(row, entry), int(entry["track"])
         reader = self._readers.get((part, media, track), lambda: self._open_video(objects, media, track))
-        return VideoPictures(reader, int(entry["first_frame"]), not colour and str(reader.index.facts["pix_fmt"]).startswith("gray"))
+        fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
+        return VideoPictures(reader, int(entry["first_frame"]), not colour and str(reader.index.facts["pix_fmt"]).startswith("gray"), fetch)
 
     def _open_video(self, objects: Objects, media: str, track: int) -> FrameReader:
         columns, facts = read_index(objects, media, track)

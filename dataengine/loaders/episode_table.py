@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import default_folder
 from dataengine.core.digest import digest_json
 from dataengine.loaders.clips import Segments
 from dataengine.loaders.native import NOT_IN_ORDER
@@ -74,11 +75,6 @@ class EpisodeTable:
         return cls({path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))})
 
 
-def cache_folder() -> Path:
-    """Return where derived tables and blocks of remote objects are kept: $DATAENGINE_CACHE, else ~/.cache/dataengine."""
-    return Path(os.environ.get("DATAENGINE_CACHE") or Path.home() / ".cache" / "dataengine").expanduser()
-
-
 def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps: str | None, label_sets: Sequence[str] = ()) -> tuple[EpisodeTable, Path]:
     """Return the table of a dataset and the folder it lies in, from the cache where it is there; STORE@open is never taken from there.
 
@@ -98,7 +94,7 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         "purged": purged,
         "label_sets": list(label_sets),
     }
-    folder = cache_folder() / "episodes" / digest_json(key)
+    folder = default_folder() / "episodes" / digest_json(key)
     if not folder.is_dir():
         table = _build(store, dataset, where, where_steps, purged, label_sets)
         try:

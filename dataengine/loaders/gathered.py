@@ -77,6 +77,11 @@ class Pictures:
                 packed = small
             self._held[number] = packed
 
+    def prefetch(self) -> None:
+        """Begin to fetch the bytes of all pictures, where the source can."""
+        if self._source is not None and self._left:
+            self._source.prefetch(sorted(self._left))
+
     def paint(self, row: int, out: Array) -> None:
         """Write the pictures of a row into `out`, (K, H, W, C); what nobody will ask for again is given up."""
         for place, frame in enumerate(self._frames[row]):
@@ -203,6 +208,11 @@ class Gathered:
         self._keep(window, PAD, padded if names else np.ones_like(padded))
         if window.masked:
             self.constants[window.name + MASK] = mask
+
+    def prefetch(self) -> None:
+        """Begin to fetch what the pictures will need, where their source can."""
+        for pictures, _ in self.pictures.values():
+            pictures.prefetch()
 
     def write(self, row: int, batch: dict[str, Array], at: int, texts: dict[str, list[str]]) -> None:
         """Copy a sample into place `at` of a batch's arrays."""

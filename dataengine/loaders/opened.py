@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import CachedObjects, CacheOptions, reading_objects
 from dataengine.core.errors import UsageError
-from dataengine.core.objects import Objects, open_objects
+from dataengine.core.objects import Objects
 from dataengine.loaders.clips import Segments
 from dataengine.loaders.episode_table import EpisodeTable, table_of_episodes
 from dataengine.loaders.mixture import Mixture
@@ -48,11 +49,11 @@ class Component:
 class Opened:
     """The parts of a mixture, their episodes numbered through, and their samples.
 
-    Made by `open_mixture`; a worker makes it from the parts alone, without a look at any catalog.
+    Made by `open_mixture`; a worker makes it from the parts and the cache's options alone, without a look at any catalog.
     """
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
-        self.parts = parts
+    def __init__(self, parts: tuple[Part, ...], cache: CacheOptions | None = None) -> None:
+        self.parts, self.cache = parts, cache
         self.tables = [EpisodeTable.load(Path(part.folder)) for part in parts]
         self.first_episode = np.concatenate([[0], np.cumsum([len(table) for table in self.tables])]).astype(np.int64)
         pieces = [table.segments for table in self.tables]
@@ -66,7 +67,18 @@ class Opened:
     @cached_property
     def objects(self) -> list[Objects]:
         """Return the root of each part's store."""
-        return [open_objects(part.url, part.storage_options) for part in self.parts]
+        return [reading_objects(part.url, part.storage_options, self.cache) for part in self.parts]
+
+    @property
+    def remote(self) -> bool:
+        """Whether any part lies in an object store, so that reading ahead pays."""
+        return any(isinstance(objects, CachedObjects) for objects in self.objects)
+
+    def close(self) -> None:
+        """End the threads that fetch ahead."""
+        for objects in self.objects:
+            if isinstance(objects, CachedObjects):
+                objects.close()
 
     def part_of(self, episode: int) -> tuple[int, int]:
         """Return the part of an episode, and its number within the part."""
@@ -152,12 +164,13 @@ def _capped(components: list[Component], synthetic: Array, lengths: Array, cap: 
     return [Component(segments, share * (cap / imagined if kind else (1 - cap) / recorded)) for segments, share, kind in split]
 
 
-def open_mixture(mixture: Mixture, label_sets: Sequence[str] = ()) -> Opened:
+def open_mixture(mixture: Mixture, label_sets: Sequence[str] = (), cache: CacheOptions | None = None) -> Opened:
     """Open the stores of a mixture and number their samples; what was found once is taken from the cache folder.
 
     Args:
         mixture: the sources.
         label_sets: those whose labels are read, by name.
+        cache: where blocks of remote stores are held; None asks the store each time.
 
     Raises:
         NotAStore, VersionNotFound: an address names nothing.
@@ -179,4 +192,4 @@ def open_mixture(mixture: Mixture, label_sets: Sequence[str] = ()) -> Opened:
             known = ", ".join(open_store(source.address.split("#")[0], source.storage_options or None).datasets()) or "none"
             raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")
         parts += found
-    return Opened(tuple(parts))
+    return Opened(tuple(parts), cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,8 @@ from dataengine.transforms.resizing import Fit, resized_into
 from dataengine.video.colour import rgb_from_i420
 from dataengine.video.decode import FrameReader
 
+Fetch = Callable[[Sequence[tuple[int, int]]], object]  # begins to fetch ranges (start, length) of one object
+
 
 class PictureSource(Protocol):
     """Pictures by number within the episode."""
@@ -30,6 +32,9 @@ class PictureSource(Protocol):
         Raises:
             StoreError, BadRecording: a picture cannot be read.
         """
+
+    def prefetch(self, frames: Sequence[int]) -> None:
+        """Begin to fetch the bytes of ascending frames from a remote store; where they are at hand, do nothing."""
 
     def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         """Write a packed picture into `out`, (H, W, C) or (H, W), scaled where the sizes differ."""
@@ -52,8 +57,8 @@ def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
 class VideoPictures:
     """Frames of a video file from `first` on; several episodes share the file's reader."""
 
-    def __init__(self, reader: FrameReader, first: int, grey: bool) -> None:
-        self._reader, self._first, self._grey = reader, first, grey
+    def __init__(self, reader: FrameReader, first: int, grey: bool, fetch: Fetch | None = None) -> None:
+        self._reader, self._first, self._grey, self._fetch = reader, first, grey, fetch
         self._scratch: Array | None = None
 
     @property
@@ -62,6 +67,11 @@ class VideoPictures:
 
     def groups(self, frames: Array) -> Array:
         return self._reader.groups(frames + self._first)
+
+    def prefetch(self, frames: Sequence[int]) -> None:
+        if self._fetch is not None:
+            start, stop = self._reader.span(np.asarray(frames) + self._first)
+            self._fetch([(start, stop - start)])
 
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
         if self._grey:
@@ -94,6 +104,8 @@ class ItemPictures:
     def groups(self, frames: Array) -> Array:
         return np.zeros(len(frames), np.int64)
 
+    def prefetch(self, frames: Sequence[int]) -> None: ...
+
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
         """Yield the bytes, neighbours fetched by one range."""
         at = 0
@@ -121,6 +133,8 @@ class ArrayPictures:
 
     def groups(self, frames: Array) -> Array:
         return np.asarray((frames + self._start) // self._values.chunk_rows)
+
+    def prefetch(self, frames: Sequence[int]) -> None: ...
 
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
         first = frames[0]

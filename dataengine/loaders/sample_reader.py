@@ -60,6 +60,7 @@ class SampleReader:
         """Close every file."""
         self.forget()
         self.files.close()
+        self.opened.close()
 
     def read(self, samples: Array, batch: dict[str, Array]) -> dict[str, list[str]]:
         """Read samples (n,) by number, wherever they lie, into the first n places of a batch's arrays; return its texts.
@@ -94,6 +95,13 @@ class SampleReader:
         self._finish(that.samples, batch)
         return texts
 
+    def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
+        """Open the clips of a batch that comes later, and begin to fetch their pictures."""
+        for spot in that.spots or ():
+            lane = self._open.setdefault(spot.lane, deque())
+            if all(number != spot.piece for number, _, _ in lane):
+                self._open_piece(plan, spot, lane).prefetch()
+
     def _piece(self, plan: Plan, spot: Spot) -> tuple[int, Gathered]:
         """Return the first step of a spot's piece, and its samples; open it where it is not, and give up those whose samples have all come out."""
         lane = self._open.setdefault(spot.lane, deque())
@@ -102,11 +110,15 @@ class SampleReader:
         for number, _, gathered in lane:
             if number == spot.piece:
                 return gathered.steps[0], gathered
+        gathered = self._open_piece(plan, spot, lane)
+        return gathered.steps[0], gathered
+
+    def _open_piece(self, plan: Plan, spot: Spot, lane: deque[tuple[int, int, Gathered]]) -> Gathered:
         piece = plan.piece(spot)
         steps = np.arange(piece.start, piece.stop)
         gathered = Gathered(self.files, self.windows, int(self.opened.segments.episode[piece.segment]), steps, self._spare)
         lane.append((spot.piece, piece.place + len(steps), gathered))
-        return piece.start, gathered
+        return gathered
 
     def _finish(self, samples: Array, batch: dict[str, Array]) -> None:
         """Fill in what every batch has, and zero the places beyond its samples."""

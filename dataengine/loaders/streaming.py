@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import CacheOptions
 from dataengine.core.digest import digest_json
 from dataengine.core.errors import UsageError
 from dataengine.loaders.blocks import BlockPool
@@ -23,6 +25,7 @@ from dataengine.loaders.windows import label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
 
 STATE_VERSION = 1
+CACHE = CacheOptions()
 
 
 class Loader:
@@ -46,6 +49,8 @@ class Loader:
         """Go to a place: so many batches after some cursors, before which `made` were made."""
         self._base, self._made_before, self._done = cursors, made, done
         self._schedule: Schedule = self._plan.begin(cursors, made)
+        self._maker.begin()
+        self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
         self._started = False
 
     def __len__(self) -> int:
@@ -101,7 +106,9 @@ class Loader:
 
     def _take(self, number: int) -> dict[str, Any]:
         if not self._workers:
-            batch = self._maker.make(self._plan.batch(self._schedule, self._work.rank, number), self._pool.block(self._maker.size))
+            that = self._maker.planned(self._schedule, self._numbers)
+            assert that is not None
+            batch = self._maker.make(that, self._pool.block(self._maker.size))
             self._counters[0] = self._maker.reader.counters().as_dict()
             return batch
         if self._crew is None:
@@ -159,7 +166,6 @@ class Loader:
             if state.get(name) != mine[name]:
                 detail = f": {mine[name]!r} here, {state.get(name)!r} there" if name != "mixture" else f"; here it is {', '.join(self.datasets)}"
                 raise UsageError(f"state: must be of the same {what}{detail}")
-        self._maker.reader.forget()
         cursors, made, done = Cursors.from_json(state["cursors"]), int(state["made"]), int(state["done"])
         if state["layout"] == mine["layout"]:
             self._seek(cursors, made, done)
@@ -201,6 +207,7 @@ def loader(
     drop_last: bool = False,
     prefetch: int = 3,
     framework: Framework = "torch",
+    cache: CacheOptions | None = CACHE,
 ) -> Loader:
     """Return batches of a mixture.
 
@@ -220,6 +227,7 @@ def loader(
         drop_last: leave out the last batches instead of filling them up.
         prefetch: batches that each worker makes ahead.
         framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
+        cache: where blocks of remote stores are held on this machine, and how much of them; None for nothing.
 
     Raises:
         UsageError: an argument is wrong, or a field matches no column.
@@ -233,10 +241,10 @@ def loader(
         raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
-    opened = open_mixture(chosen, label_sets(fields))
+    opened = open_mixture(chosen, label_sets(fields), cache)
     windows = resolve(fields, opened)
     components = tuple(opened.components(chosen))
     shuffling = shuffle or Shuffle()
     layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
-    work = Work(opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, tuple(transforms))
+    work = Work(opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, tuple(transforms), cache)
     return Loader(work, opened, workers, prefetch, framework)

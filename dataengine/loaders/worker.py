@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import CacheOptions
 from dataengine.core.errors import DataEngineError
 from dataengine.loaders.batch import ALIGN_BYTES, ArraySpec, batch_layout, block_bytes, carve
 from dataengine.loaders.blocks import SharedBlock
@@ -27,6 +28,8 @@ from dataengine.loaders.plan import BatchPlan, Order, Plan
 from dataengine.loaders.sample_reader import SampleReader
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
 from dataengine.loaders.windows import Window
+
+LOOK_AHEAD = 4  # batches of a worker for which bytes of remote stores are fetched ahead
 
 Transform = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -45,10 +48,11 @@ class Work:
     endless: bool
     rank: int
     transforms: tuple[Transform, ...] = ()
+    cache: CacheOptions | None = None
 
     def plan(self, opened: Opened | None = None) -> Plan:
         """Return the plan of the batches."""
-        return Plan(opened or Opened(self.parts), list(self.components), self.shuffle, self.layout, self.seed, self.order, self.endless)
+        return Plan(opened or Opened(self.parts, self.cache), list(self.components), self.shuffle, self.layout, self.seed, self.order, self.endless)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,24 @@ class BatchMaker:
         self.reader = SampleReader(self.plan.opened, work.windows)
         self.specs = batch_layout(work.windows, work.layout.batch_size)
         self.size = block_bytes(self.specs)
+        self._ahead: deque[BatchPlan] = deque()
+
+    def begin(self) -> None:
+        """Forget what was read ahead: what comes next is another order."""
+        self.reader.forget()
+        self._ahead.clear()
+
+    def planned(self, schedule: Schedule, numbers: Iterator[int]) -> BatchPlan | None:
+        """Return the plan of the next of this process's batches, None after the last; where a store is remote, fetching begins for those that follow it."""
+        reach = LOOK_AHEAD if self.plan.opened.remote else 0
+        while len(self._ahead) <= reach:
+            number = next(numbers, None)
+            if number is None:
+                break
+            self._ahead.append(self.plan.batch(schedule, self.work.rank, number))
+            if reach:
+                self.reader.look_ahead(self.plan, self._ahead[-1])
+        return self._ahead.popleft() if self._ahead else None
 
     def make(self, that: BatchPlan, block: Any) -> dict[str, Any]:
         """Read a batch into a block of at least `size` bytes, and transform it."""
@@ -135,33 +157,38 @@ def serve(connection: Connection, work: Work, blocks: Sequence[SharedBlock]) -> 
     maker = BatchMaker(work)
     free = deque(range(len(blocks)))
     begin: Begin | None = None
+    that: BatchPlan | None = None
+    numbers: Iterator[int] = iter(())
     schedule: Schedule | None = None
-    number = 0
     while True:
-        busy = schedule is not None and begin is not None and bool(free) and (schedule.steps is None or number < schedule.steps)
-        while not busy or connection.poll():
+        while that is None or not free or connection.poll():
             message = connection.recv()
             if isinstance(message, Begin):
-                begin, number = message, message.first
-                schedule = maker.plan.begin(message.cursors, message.made)
-                maker.reader.forget()
+                begin, schedule = message, maker.plan.begin(message.cursors, message.made)
+                numbers = own_batches(schedule, work.rank, message)
+                maker.begin()
+                that = maker.planned(schedule, numbers)
             else:
                 free.append(int(message))
-            busy = schedule is not None and begin is not None and bool(free) and (schedule.steps is None or number < schedule.steps)
         assert schedule is not None
         assert begin is not None
-        if schedule.owner(work.rank, number) % begin.workers != begin.turn:
-            number += 1
-            continue
-        that = maker.plan.batch(schedule, work.rank, number)
         block = free.popleft()
         try:
             view = blocks[block].view(maker.size)
             used, specs, rest = packed(maker.make(that, view), view, blocks[block].view)
-            connection.send(Made(begin.run, number, block, used, specs, rest, maker.reader.counters().as_dict()))
+            connection.send(Made(begin.run, that.number, block, used, specs, rest, maker.reader.counters().as_dict()))
         except DataEngineError as error:
             connection.send(error)
             return
+        that = maker.planned(schedule, numbers)
+
+
+def own_batches(schedule: Schedule, rank: int, begin: Begin) -> Iterator[int]:
+    """Yield the numbers of the batches that are a worker's own."""
+    number = begin.first
+    while schedule.steps is None or number < schedule.steps:
+        if schedule.owner(rank, number) % begin.workers == begin.turn:
+            yield number
         number += 1
 
 

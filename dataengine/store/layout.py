@@ -18,6 +18,7 @@ STREAMS = "streams"
 STEPS = "steps"
 LABELS = "labels"
 REMOVED = "removed"
+STATISTICS = "statistics"
 
 ARRAYS = "arrays.zarr"
 VIDEOS = "videos"
@@ -64,6 +65,11 @@ def shard_prefix(dataset: str, shard: str) -> str:
 def steps_key(dataset: str, shard: str) -> str:
     """Return the key of a shard's trajectories."""
     return f"{STEPS}/{dataset}/{shard}.parquet"
+
+
+def statistics_key(version: int, dataset: str, digest: str) -> str:
+    """Return the key of the statistics of a version's dataset under settings of that digest."""
+    return f"{STATISTICS}/{version}/{dataset}/{digest}.json"
 
 
 def label_prefix(label_set: str, shard: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,11 +197,19 @@ class StepsFile:
 
 
 def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
-    file = StepsFile(objects, key, whole=True)
-    try:
-        table, shapes = file.table(ordinal), file.shapes
-    finally:
-        file.close()
+    with closing(StepsFile(objects, key, whole=True)) as file:
+        return _trajectory(file.table(ordinal), file.shapes, columns)
+
+
+def read_each(objects: Objects, key: str, wanted: Iterable[tuple[int, Mapping[str, Column]]]) -> Iterator[Trajectory]:
+    """Yield the numbers of several trajectories of a file, given as (ordinal, columns): the file is opened once, and cameras and texts are passed over."""
+    with naming_damage(objects, key, "trajectories"), closing(StepsFile(objects, key, whole=True)) as file:
+        names = ["t_ns", *(name for name in file.shapes if name in file.names)]
+        for ordinal, columns in wanted:
+            yield _trajectory(file.table(ordinal, names), file.shapes, columns)
+
+
+def _trajectory(table: pa.Table, shapes: Mapping[str, Sequence[int]], columns: Mapping[str, Column]) -> Trajectory:
     numbers: dict[str, Array] = {}
     valid: dict[str, Array] = {}
     sampled: dict[str, Array] = {}

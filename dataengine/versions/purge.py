@@ -1,9 +1,9 @@
 """Purge: for withdrawn consent. The one exception to immutability.
 
 The content of episodes is overwritten in every object that holds it, under the same keys: numbers, pictures, messages and times with zeros,
-trajectories and labels with nulls, tasks and metadata in every data file of the catalog with nothing. Videos that were kept as they came are removed with their
-last episode. A document below `removed/` says who, when and why; every version honours it: reading the episode raises EpisodePurged. The row stays,
-with the flag "purged", so that the recording is known and does not land again. Killed half-way, a purge is finished by calling it again.
+trajectories and labels with nulls, tasks and metadata in every data file of the catalog with nothing. Videos that were kept as they came are removed with
+their last episode, and so are statistics of the datasets that held it. A document below `removed/` says who, when and why; every version honours it:
+reading the episode raises EpisodePurged. The row stays, with the flag "purged", so that the recording is known and does not land again. Killed half-way, a purge is finished by calling it again.
 """
 
 from __future__ import annotations
@@ -168,11 +168,18 @@ def purge(objects: Objects, episode_ids: Sequence[str], reason: str, command: st
         for labels in plan.labels:
             blank_labels(objects, labels)
         objects.delete(key for media in plan.media for key in (media, layout.media_index_key(media)))
+        objects.delete(_statistics_of(objects, {held.folder.split("/")[1] for held in plan.held if held.steps is not None}))
         for file in files:
             if file.key in rewritten and (data := emptied(objects, file, plan.episodes)) is not None:
                 objects.put(file.key, data)
         version = name_version(objects, job, command, digest_json({"purge": list(plan.episodes)}), {"purged": len(plan.episodes)}, {})
     return Purged(document, version)
+
+
+def _statistics_of(objects: Objects, datasets: Collection[str]) -> list[str]:
+    """Return the keys of all statistics of datasets: an extreme or a quantile is a number of some episode."""
+    keys = [meta.key for meta in objects.list(layout.STATISTICS)]
+    return [key for key in keys if len(key.split("/")) > 2 and key.split("/")[2] in datasets]
 
 
 def _blank_shard(objects: Objects, episodes: Sequence[HeldEpisode]) -> None:

@@ -19,59 +19,13 @@ import numpy as np
 from dataengine.core.arrays import Array, require
 from dataengine.core.errors import BadRecording
 from dataengine.video.colour import RgbConverter, brightness
-from dataengine.video.container import MAX_PIXELS, MediaFile, media_name, open_bytes, open_container, silence
+from dataengine.video.container import MediaFile, media_name, open_bytes, open_container
+from dataengine.video.decoders import DECODERS, decoder_for, padded_packet
 from dataengine.video.index import FrameIndex
-
-# Codecs that need nothing but `extradata` and the payload, and FFmpeg's decoder for each where it has another name.
-DECODERS: dict[str, str] = {
-    "h264": "h264",
-    "hevc": "hevc",
-    "av1": "libdav1d",
-    "vp8": "vp8",
-    "vp9": "vp9",
-    "mpeg4": "mpeg4",
-    "mjpeg": "mjpeg",
-    "ffv1": "ffv1",
-    "png": "png",
-}
 
 # Neighbouring packets are read together as long as what lies between them (sound, other cameras) is no more than this.
 _GAP_BYTES = 1 << 16
 _SPAN_BYTES = 1 << 22
-
-
-def decoder_for(codec: str, extradata: bytes, width: int = 0, height: int = 0) -> Any:
-    """Return a PyAV decoder of one thread; raises BadRecording for a codec that this FFmpeg cannot decode."""
-    import av
-
-    silence()
-    try:
-        decoder = av.CodecContext.create(DECODERS.get(codec, codec), "r")
-    except (av.FFmpegError, ValueError) as error:
-        raise BadRecording("video", f"one of the codecs {', '.join(DECODERS)}", codec, "convert it", check="unknown_codec") from error
-    if extradata:
-        decoder.extradata = extradata
-    if width and height:
-        decoder.width, decoder.height = width, height
-    # One thread: a job runs one process a core, and frame threads would delay the output.
-    decoder.thread_count = 1
-    decoder.options = {"max_pixels": str(MAX_PIXELS)}
-    return decoder
-
-
-def padded_packet(payload: bytes | memoryview, pts: int) -> Any:
-    """Return a packet for a decoder, of a copy of `payload` that FFmpeg may read past the end of.
-
-    FFmpeg's bit readers look up to 64 bytes beyond a packet and need zeros there; `av.Packet(payload)` would hand over the bytes as they lie in memory, and
-    the decoder would now and then take what follows for picture data.
-    """
-    import av
-
-    packet = av.Packet(len(payload))
-    if len(payload):
-        packet.update(payload)
-    packet.pts = pts
-    return packet
 
 
 @dataclass
@@ -278,6 +232,11 @@ class FrameReader:
     def groups(self, frames: Array) -> Array:
         """Return for each frame a number of the group of pictures it is decoded with, (n,) int64: frames of one group are cheapest read together."""
         return np.asarray(self._starts[frames])
+
+    def span(self, frames: Array) -> tuple[int, int]:
+        """Return the bytes [start, stop) of the file that decoding these frames reads, with whatever lies between them."""
+        rows = self._row_of_order[int(self._starts[frames].min()) : int(self.index.order[frames].max()) + 1]
+        return int(self.index.offset[rows].min()), int((self.index.offset[rows] + self.index.size[rows]).max())
 
     def packed(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Array]]:
         """Yield (number, picture) of ascending frames in a form to wait in, that `unpack` turns into RGB; arrays are taken from `spare` first.

@@ -1,4 +1,4 @@
-"""`dataengine sources, ls, show, check, stats, rejects`: what a store holds, printed."""
+"""`dataengine sources, ls, show, check, rejects`: what a store holds, printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import polars as pl
 import typer
 
 from dataengine.core.clock import median_rate_hz
-from dataengine.core.errors import UsageError
 from dataengine.core.names import require_slug
 from dataengine.core.stream import Stream
 from dataengine.store.label_sets import label_facts
@@ -205,29 +204,6 @@ def check(address: str, deep: bool, as_json: bool) -> None:
                 print(f"and {times - SHOWN_OF_A_KIND} more of {name}; --json lists all")
         print(f"{count(episodes, 'episode')} checked{' deeply' if deep else ''}: {count(len(problems), 'problem')}, {count(len(notes), 'note')}")
     raise typer.Exit(3 if problems else 0)
-
-
-def stats(address: str, dataset: str | None, as_json: bool) -> None:
-    """Print statistics of each numeric column of a dataset."""
-    from dataengine.versions.statistics import dataset_statistics
-
-    store = open_store(address)
-    names = store.datasets()
-    chosen = dataset or store.dataset or (names[0] if len(names) == 1 else None)
-    if chosen is None:
-        raise UsageError(f"{address}: holds {len(names)} datasets; name one with --dataset: {', '.join(names)}")
-    found = dataset_statistics(store, chosen)
-    if as_json:
-        print_json({"dataset": chosen, "columns": found})
-        return
-    keys = ("mean", "std", "min", "q01", "q10", "q50", "q90", "q99", "max")
-    rows = []
-    for name, entry in found.items():
-        dims = entry["dims"] or range(len(entry["mean"]))
-        for at, dim in enumerate(dims):
-            rows.append([name if at == 0 else "", dim, *["" if entry[key][at] is None else f"{entry[key][at]:.4g}" for key in keys]])
-    table(["column", "dim", *keys], rows, right=list(keys))
-    print(f"dataset {chosen}, {count(len(found), 'column')}")
 
 
 def rejects(address: str, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from dataengine.versions.history import diff
 from dataengine.versions.lineage import lineage
 from dataengine.versions.purge import purge
 from dataengine.versions.removal import plan_removal, remove, restore
+from dataengine.versions.statistics import dataset_statistics
 from tests.support.films import numbered, write_film
 from tests.support.labels import begin_labels, label
 from tests.support.s3_server import serving
@@ -77,3 +78,14 @@ def test_labels_of_a_store_in_an_object_store(objects: Objects) -> None:
 
 def label_content_of(objects: Objects, episode_id: str) -> list[list[float]]:
     return [Store(objects).read_labels(episode_id, name).columns["progress"].tolist() for name in Store(objects).label_sets()]
+
+
+def test_statistics_are_kept_and_purged(objects: Objects) -> None:
+    a, _ = land(objects, [Made(1), Made(2, rows=5)])
+    first = dataset_statistics(Store(objects), "lab")
+    assert first["parts"][0]["steps"] == 13
+    (key,) = [meta.key for meta in objects.list("statistics")]
+    objects.delete([meta.key for meta in objects.list("steps")])
+    assert dataset_statistics(Store(objects), "lab") == first
+    purge(objects, [a], "x", "purge")
+    assert objects.head(key) is None
