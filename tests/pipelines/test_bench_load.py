@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ import pytest
 
 from dataengine.store.store import open_store
 from dataengine.store.video_lane import VideoPolicy
-from pipelines.bench_load import Timing, bench_load, best, errors_of, medians, ratios
-from pipelines.bench_load_data import CAMERAS, RawSpec, describe, episode_folder, land_events, raw_events, read_bytes_of, record_raw, write_raw
+from pipelines.bench_load import Side, Timing, bench_load, best, errors_of, in_turn, medians, ratios
+from pipelines.bench_load_data import CAMERAS, RawSpec, describe, episode_folder, land_events, raw_events, read_bytes_of, record_raw, write_raw, write_store
 from pipelines.bench_load_figures import pooled_psnr_db
+from pipelines.bench_load_ours import WAYS
 from pipelines.peers.measure import measure, over_and_over
-from tests.support.jobs import dataengine
+from tests.support.shared import REPOSITORY
 
 SMALL = RawSpec(episodes=3, steps=24, height=48, width=64)
 
@@ -155,10 +158,38 @@ def test_ratios_take_the_best_of_each_side() -> None:
     assert best({0: {"error": "x"}}) is None
 
 
+def test_our_ways_of_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAENGINE_CACHE", str(tmp_path / "cache"))
+    store = write_store(tmp_path, write_raw(tmp_path, SMALL, quiet), SMALL, 20, 8, quiet)
+    spec = {"store": str(store), "batch": 8, "horizon": 16, "warmup": 1, "batches": 2, "seconds": 0.0, "workers": 0}
+    stream = WAYS["stream"](spec)
+    assert (stream["samples"], stream["frames_used"]) == (72, 144)  # a whole epoch: 3 episodes of 24 steps, two cameras
+    assert 144 <= stream["frames_decoded"] < 300
+    at_random = WAYS["stream"]({**spec, "order": "random"})
+    assert at_random["samples"] == 72
+    assert at_random["frames_decoded"] > stream["frames_decoded"]
+    assert WAYS["bare"]({**spec, "processes": 1})["frames_s"] > 0
+    assert 0 < WAYS["shuffle"](spec)["clip_pairs_over_perfect"] < 10
+    assert WAYS["open"](spec)["samples"] == 72
+    assert WAYS["first_batch"](spec)["first_batch_s"] > 0
+
+
+def test_each_side_runs_and_a_failure_costs_its_own_figures_only(tmp_path: Path) -> None:
+    store = write_store(tmp_path, write_raw(tmp_path, SMALL, quiet), SMALL, 20, 8, quiet)
+    common = {"cache": str(tmp_path / "cache"), "batch": 8, "horizon": 16, "warmup": 1, "batches": 2, "seconds": 0.0}
+    turns: list[str] = []
+    sides = [Side("ours", {"store": str(store), "way": "stream"}, (0,)), Side("ours_random", {"store": str(tmp_path / "none"), "way": "stream"}, (0,))]
+    found = in_turn(sides, 1, common, None, lambda message, done, total: turns.append(message))
+    assert turns == ["ours, 0 workers", "ours_random, 0 workers"]
+    assert found["ours"][0]["samples"] == 72
+    assert "holds no store" in found["ours_random"][0]["error"]
+
+
+@pytest.mark.slow
 def test_the_benchmark_without_peers(tmp_path: Path) -> None:
-    found = bench_load(tmp_path, SMALL, None, 1, 8, False, quiet, Timing(1, 2, 0.0, workers=(0, 2)))
+    found = bench_load(tmp_path, SMALL, None, 1, 8, False, quiet, Timing(1, 2, 0.0))
     assert [(name, figures) for name, by in found["readers"].items() for figures in by.values() if "error" in figures] == []
-    assert found["readers"]["ours"][2]["samples"] == 72  # a whole epoch: 3 episodes of 24 steps
+    assert found["readers"]["ours"][2]["samples"] == 72
     assert found["frames_decoded_per_used"] < 2
     assert found["of_bare_decode"] > 0
     assert found["clip_pairs_over_perfect"] > 0
@@ -173,7 +204,8 @@ def test_the_benchmark_with_peers(tmp_path: Path) -> None:
     if not peers or not (Path(peers) / "webdataset").exists():
         pytest.skip("DATAENGINE_PEERS is not set: `make peers` makes the environments of the peers")
     asked = ["--episodes", "4", "--steps", "60", "--height", "96", "--width", "128", "--repeats", "1", "--json"]
-    done = dataengine("bench", "load", "--peers", str(Path(peers).resolve()), "--work", str(tmp_path), *asked)
+    command = [sys.executable, "-m", "pipelines.cli", "bench", "load", "--peers", str(Path(peers).resolve()), "--work", str(tmp_path), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     failed = [(name, figures) for name, by in found["readers"].items() for figures in by.values() if "error" in figures]
