@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -86,6 +87,21 @@ class Clips:
         place = np.searchsorted(self._firsts, clips, side="right") - 1
         number = clips - self._firsts[place]
         return self.chosen[place], self._cut(place, number), self._cut(place, number + 1)
+
+    @cached_property
+    def lengths(self) -> Array:
+        """Return how many samples each clip holds, (C,) int64: as `bounds` has them, without a search for each."""
+        place = np.repeat(np.arange(len(self.chosen)), self._counts)
+        cuts = self._cut(place, np.arange(len(self)) - self._firsts[place])
+        ends = np.append(cuts[1:], 0)
+        last = self._firsts[1:] - 1
+        ends[last] = self.segments.start[self.chosen] + self._lengths
+        return read_only(ends - cuts)
+
+    @property
+    def segment_of(self) -> Array:
+        """Return the segment of each clip, (C,) int64."""
+        return np.repeat(self.chosen, self._counts)
 
     def of_steps(self, segment: Array, step: Array) -> Array:
         """Return the clip of each step (N,) of segments (N,), all of which are chosen."""

@@ -18,12 +18,13 @@ from dataengine.loaders.opened import Opened
 from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, VideoPictures
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
+from dataengine.store.arrow_numpy import numbers, plain, present
 from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.labels import LabelsFile, label_key
 from dataengine.store.media import read_index
 from dataengine.store.parquet import table_of
-from dataengine.store.steps import StepsFile, numbers_of
+from dataengine.store.steps import StepsFile
 from dataengine.store.stored_streams import array_key, media_of, read_items
 from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex
@@ -167,22 +168,22 @@ class EpisodeFiles:
             file = self._tables.get((part, shard), lambda: StepsFile(objects, key))
             names = [name for name in self._wanted if name in file.names]
             table = file.table(ordinal, ["step", *names])
-            numbers, frames = {}, {}
+            found, frames = {}, {}
             for name in names:
                 column = table[name].combine_chunks()
-                present = column.is_valid().to_numpy(zero_copy_only=False)
-                if name == "t_ns" or not present.any():
+                there = present(column)
+                if name == "t_ns" or not there.any():
                     continue
                 if name in file.shapes:
-                    values = numbers_of(column, present, tuple(file.shapes[name])).reshape(len(present), -1)
-                    numbers[name] = read_only(values), None if present.all() else read_only(present)
+                    values = numbers(column).reshape(len(there), -1)
+                    found[name] = read_only(values), None if there.all() else read_only(there)
                 else:
-                    frames[name] = read_only(column.fill_null(-1).to_numpy(zero_copy_only=False))
+                    frames[name] = read_only(plain(column, -1))
             times = table["t_ns"] if "t_ns" in names else None
-            t_ns = None if times is None or times.null_count else times.to_numpy()
+            t_ns = None if times is None or times.null_count else plain(times.combine_chunks())
         if len(table) != self._count(episode):
             raise self._changed(episode, len(table))
-        return EpisodeSteps(len(table), t_ns, numbers, frames)
+        return EpisodeSteps(len(table), t_ns, found, frames)
 
     def _count(self, episode: int) -> int:
         part, local = self.opened.part_of(episode)

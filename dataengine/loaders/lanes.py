@@ -10,7 +10,7 @@ by a hashed number of steps, so that lanes do not begin their clips in step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -46,6 +46,19 @@ class Shuffle:
         require(self.clip_steps >= 2 * ALIGN_STEPS, f"Shuffle.clip_steps: must be at least {2 * ALIGN_STEPS}, got {self.clip_steps}")
         require(self.spread >= 1, f"Shuffle.spread: must be at least 1, got {self.spread}")
         require(1 <= self.groups <= self.lanes, f"Shuffle: must have 1 to lanes={self.lanes} groups, got {self.groups}")
+
+    @property
+    def waiting(self) -> int:
+        """Return about how many decoded samples of a rank wait at any time: half the spread of each lane, and a group of pictures."""
+        return self.lanes * (self.spread // 2 + ALIGN_STEPS)
+
+
+def fitting(picture_bytes: int, limit_bytes: int) -> Shuffle:
+    """Return the most thorough shuffle whose waiting samples, of `picture_bytes` of decoded pictures each, take at most `limit_bytes` on a rank."""
+    chosen = Shuffle()
+    while chosen.waiting * picture_bytes > limit_bytes and (chosen.spread > 8 or chosen.lanes > 32):
+        chosen = replace(chosen, spread=chosen.spread // 2) if chosen.spread > 8 else replace(chosen, lanes=chosen.lanes // 2)
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -149,8 +162,7 @@ class EpochOrder:
         low = np.uint64((1 << 32) - 1)
         keys = (hash64(seed, _PERMUTE, epoch, np.arange(count)) & ~low) | np.arange(count, dtype=np.uint64)
         self._order = (np.sort(keys) & low).astype(np.int64)
-        _, start, stop = clips.bounds(self._order)
-        lengths = stop - start
+        lengths = clips.lengths[self._order]
         if capped is not None:
             those = capped[self._order]
             kept = ~those | (np.cumsum(np.where(those, lengths, 0)) <= cap)

@@ -15,7 +15,7 @@ from dataengine.loaders.field import Field
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.opened import Opened, open_mixture
 from dataengine.loaders.sample_reader import SampleReader
-from dataengine.loaders.windows import label_sets, resolve
+from dataengine.loaders.windows import feature_documents, label_sets, resolve
 
 Framework = Literal["numpy", "torch"]
 FRAMEWORKS = ("numpy", "torch")
@@ -44,7 +44,7 @@ class MapDataset:
             raise UsageError("dataset: numbers samples without weights or caps; give the weights to your sampler, or use loader(...)")
         self._fields, self._framework = dict(fields), framework
         self._opened = open_mixture(mixture, label_sets(fields))
-        self._windows = resolve(fields, self._opened)
+        self._windows = resolve(fields, self._opened, feature_documents(self._opened))
         components = self._opened.components(mixture)
         self._chosen = components[0].segments
         self._settle()

@@ -20,6 +20,7 @@ class Source:
         weight: its share relative to the other sources', None for an unweighted mixture.
         where: a Polars SQL condition over episode columns (`origin = 'teleop' and success`).
         where_steps: a Polars SQL condition over step columns (`reward > 0`); steps where it does not hold are no samples, though windows may reach over them.
+        columns: which column a field reads in this source where its name and role do not say: {"camera:primary": "observation.images.front"}.
         storage_options: of the object store.
     """
 
@@ -27,6 +28,7 @@ class Source:
     weight: float | None = None
     where: str | None = None
     where_steps: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -16,6 +16,8 @@ from dataengine.core.objects import Objects
 from dataengine.loaders.clips import Segments
 from dataengine.loaders.episode_table import EpisodeTable, table_of_episodes
 from dataengine.loaders.mixture import Mixture
+from dataengine.store.refs import parse_address
+from dataengine.store.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Part:
     version: int | None
     folder: str
     label_sets: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -176,20 +179,23 @@ def open_mixture(mixture: Mixture, label_sets: Sequence[str] = (), cache: CacheO
         NotAStore, VersionNotFound: an address names nothing.
         UsageError: a dataset is not there, or a condition is none.
     """
-    from dataengine.store.store import open_store
-
     parts = []
+    stores: dict[tuple[str, str], Store] = {}  # opened once for all sources that name it
     for number, source in enumerate(mixture.listed):
-        store = open_store(source.address, source.storage_options or None)
-        names = [store.dataset] if store.dataset is not None else store.datasets()
+        parsed = parse_address(source.address)
+        key = source.address.rpartition("#")[0] if parsed.dataset else source.address, str(sorted(source.storage_options.items()))
+        if key not in stores:
+            stores[key] = open_store(key[0], source.storage_options or None)
+        store = stores[key]
+        names = [parsed.dataset] if parsed.dataset is not None else store.datasets()
         found = []
         for name in names:
             table, folder = table_of_episodes(store, name, source.where, source.where_steps, label_sets)
             version = None if store.version is None or store.open else store.version.number
             if len(table):
-                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.storage_options)))
+                found.append(Part(number, store.objects.url, name, version, str(folder), tuple(label_sets), dict(source.columns), dict(source.storage_options)))
         if not found:
-            known = ", ".join(open_store(source.address.split("#")[0], source.storage_options or None).datasets()) or "none"
+            known = ", ".join(store.datasets()) or "none"
             raise UsageError(f"{source.address}: holds no episode{' under its conditions' if source.where else ''}; datasets: {known}")
         parts += found
     return Opened(tuple(parts), cache)

@@ -77,8 +77,7 @@ class Plan:
         chosen, clips = self._components[component], self._clips[component]
         capped = None
         if chosen.capped is not None:
-            segment, _, _ = clips.bounds(np.arange(len(clips)))
-            capped = chosen.capped[segment]
+            capped = chosen.capped[clips.segment_of]
         return EpochOrder(clips, int(hash64(self.seed, component)), epoch, self._lane_count, self.shuffle.spread, capped, chosen.cap)
 
     def begin(self, cursors: Cursors, made: int) -> Schedule:

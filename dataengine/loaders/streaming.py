@@ -15,17 +15,20 @@ from dataengine.core.errors import UsageError
 from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
-from dataengine.loaders.lanes import Shuffle
+from dataengine.loaders.lanes import Shuffle, fitting
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
+from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opened import open_mixture
 from dataengine.loaders.plan import ORDERS, Order
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
-from dataengine.loaders.windows import label_sets, resolve
+from dataengine.loaders.windows import Window, feature_documents, label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
+from dataengine.transforms.normalize import Mode, Normalize
 
 STATE_VERSION = 1
 CACHE = CacheOptions()
+WAITING_BYTES = 5 << 28  # of decoded pictures on a rank, 1.25 GiB
 
 
 class Loader:
@@ -35,7 +38,8 @@ class Loader:
     function of (mixture, fields, seed, epoch, place, rank, world size) and of nothing else.
     """
 
-    def __init__(self, work: Work, opened: Any, workers: int, prefetch: int, framework: Framework) -> None:
+    def __init__(self, work: Work, opened: Any, workers: int, prefetch: int, framework: Framework, normalize: Normalize | None = None) -> None:
+        self.normalize = normalize
         self._work, self._opened, self._framework = work, opened, framework
         self._maker = BatchMaker(work, opened)
         self._plan = self._maker.plan
@@ -208,6 +212,7 @@ def loader(
     prefetch: int = 3,
     framework: Framework = "torch",
     cache: CacheOptions | None = CACHE,
+    normalize: Mode | None = None,
 ) -> Loader:
     """Return batches of a mixture.
 
@@ -222,11 +227,13 @@ def loader(
         workers: processes that read ahead; 0 reads in this one.
         rank, world_size: this process among those that share the samples.
         order: "shuffled" reads clip by clip through a shuffle buffer; "random" is a perfect shuffle that reads each sample for itself; "sequential" keeps the order.
-        shuffle: how thoroughly, see `Shuffle`.
+        shuffle: how thoroughly, see `Shuffle`; by default as thoroughly as about a GiB of waiting pictures on this rank allows.
         transforms: called one after the other on each batch, where it is made.
         drop_last: leave out the last batches instead of filling them up.
         prefetch: batches that each worker makes ahead.
         framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
+        normalize: "quantile", "mean_std" or "min_max": bring states and actions to a common scale by the statistics of their dataset, after the transforms;
+            `loader(...).normalize` has the way back.
         cache: where blocks of remote stores are held on this machine, and how much of them; None for nothing.
 
     Raises:
@@ -242,9 +249,21 @@ def loader(
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
     opened = open_mixture(chosen, label_sets(fields), cache)
-    windows = resolve(fields, opened)
+    features = feature_documents(opened)
+    windows = resolve(fields, opened, features)
     components = tuple(opened.components(chosen))
-    shuffling = shuffle or Shuffle()
+    shuffling = shuffle or fitting(_picture_bytes(windows), WAITING_BYTES)
+    normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
     layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
-    work = Work(opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, tuple(transforms), cache)
-    return Loader(work, opened, workers, prefetch, framework)
+    work = Work(
+        opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, (*transforms, *([normalizer] if normalizer else [])), cache
+    )
+    return Loader(work, opened, workers, prefetch, framework, normalizer)
+
+
+def _picture_bytes(windows: Sequence[Window]) -> int:
+    """Return about what the pictures of a sample take while they wait: planar YUV, half of RGB, where they keep their size; a window's pictures are mostly those of its neighbours."""
+    pictures = [window for window in windows if window.kind == "pictures"]
+    return sum(
+        int(np.prod(window.shape)) * np.dtype(window.dtype).itemsize // (1 if window.field.size or window.dtype != "uint8" else 2) for window in pictures
+    )

@@ -69,7 +69,7 @@ def feature_documents(opened: Opened) -> Features:
     return found
 
 
-def resolve(fields: Mapping[str, Field], opened: Opened) -> tuple[Window, ...]:
+def resolve(fields: Mapping[str, Field], opened: Opened, features: Features) -> tuple[Window, ...]:
     """Match fields with columns.
 
     Raises:
@@ -78,7 +78,6 @@ def resolve(fields: Mapping[str, Field], opened: Opened) -> tuple[Window, ...]:
     """
     if not fields:
         raise UsageError("fields: must name a column or role, such as 'camera:primary', 'state', 'action' or 'task'; got none")
-    features = feature_documents(opened)
     return tuple(_window(name, field, features, opened) for name, field in fields.items())
 
 
@@ -105,7 +104,7 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
         return Window(name, field, "task", {}, {}, (), "str")
     if name.startswith(LABEL):
         return _labels(name, field, features, opened)
-    found = {key: columns_of(name, columns) for key, columns in features.items()}
+    found = {key: columns_of(opened.parts[key[0]].columns.get(name, name), columns) for key, columns in features.items()}
     found = {key: names for key, names in found.items() if names}
     if not found:
         known = {each.name for columns in features.values() for each in columns.values() if each.steps}

@@ -30,9 +30,10 @@ from dataengine.core.objects import Objects
 from dataengine.schema.column_json import column_from_json, column_to_json
 from dataengine.schema.schema import validate
 from dataengine.store import layout
+from dataengine.store.arrow_numpy import numbers, plain, present
 from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
-from dataengine.store.steps import WRITER, arrow_numbers, numbers_of
+from dataengine.store.steps import WRITER, arrow_numbers
 
 DOCUMENT = b"labels"
 
@@ -288,21 +289,19 @@ def _labels(table: pa.Table, about: LabelFile, wanted: Sequence[str]) -> Labels:
     for name in wanted:
         spec = about.columns[name]
         column = table[name].combine_chunks()
-        present = column.is_valid().to_numpy(zero_copy_only=False)
-        values[name], valid[name] = _numbers(column, present, spec), present
+        values[name], valid[name] = _numbers(column, spec), present(column)
         for suffix, group in ends.items():
             if name + suffix in table.column_names:
                 column = table[name + suffix].combine_chunks()
-                group[name] = _numbers(column, column.is_valid().to_numpy(zero_copy_only=False), spec)
+                group[name] = _numbers(column, spec)
         if name + CONFIDENCE in table.column_names:
-            said = table[name + CONFIDENCE].combine_chunks().fill_null(float("nan"))
-            confidence[name] = said.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            confidence[name] = plain(table[name + CONFIDENCE].combine_chunks(), np.nan).astype(np.float32, copy=False)
     specs = {name: about.columns[name] for name in wanted}
     return Labels(values, specs, valid, ends[LOW], ends[HIGH], confidence, about.label_set, about.read)
 
 
-def _numbers(column: pa.Array, present: Array, spec: Column) -> Array:
+def _numbers(column: pa.Array, spec: Column) -> Array:
     """Return numbers of the column's own dtype and shape, zeros where there are none."""
-    if not present.any():
+    if not present(column).any():
         return np.zeros((len(column), *_sizes(spec)), dtype=spec.dtype)
-    return numbers_of(column, present, _sizes(spec)).astype(spec.dtype, copy=False)
+    return numbers(column, _sizes(spec)).astype(spec.dtype, copy=False)

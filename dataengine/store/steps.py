@@ -23,6 +23,7 @@ from dataengine.core.column import Column
 from dataengine.core.errors import CorruptStore
 from dataengine.core.objects import Objects
 from dataengine.core.trajectory import Trajectory
+from dataengine.store.arrow_numpy import numbers, plain, present
 from dataengine.store.damage import naming_damage
 
 SAMPLED = ".sampled_ns"
@@ -210,7 +211,7 @@ def read_each(objects: Objects, key: str, wanted: Iterable[tuple[int, Mapping[st
 
 
 def _trajectory(table: pa.Table, shapes: Mapping[str, Sequence[int]], columns: Mapping[str, Column]) -> Trajectory:
-    numbers: dict[str, Array] = {}
+    found: dict[str, Array] = {}
     valid: dict[str, Array] = {}
     sampled: dict[str, Array] = {}
     frames: dict[str, Array] = {}
@@ -218,32 +219,17 @@ def _trajectory(table: pa.Table, shapes: Mapping[str, Sequence[int]], columns: M
         if name in ("episode_id", "step", "t_ns"):
             continue
         column = table[name].combine_chunks()
-        present = column.is_valid().to_numpy(zero_copy_only=False)
+        there = present(column)
         if name.endswith(SAMPLED) and name.removesuffix(SAMPLED) in table.column_names:
-            sampled[name.removesuffix(SAMPLED)] = column.fill_null(-1).to_numpy(zero_copy_only=False)
+            sampled[name.removesuffix(SAMPLED)] = plain(column, -1)
         elif name not in shapes:  # pictures, texts, messages: the row seen
-            if present.any():
-                frames[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
-        elif present.any() or len(table) == 0:
-            numbers[name] = numbers_of(column, present, tuple(shapes.get(name, ())))
-            if not present.all():
-                valid[name] = present
+            if there.any():
+                frames[name] = plain(column, -1)
+        elif there.any() or len(table) == 0:
+            found[name] = numbers(column, tuple(shapes.get(name, ())))
+            if not there.all():
+                valid[name] = there
     t_ns = table["t_ns"]
-    times = None if t_ns.null_count == len(t_ns) and len(t_ns) else t_ns.to_numpy()
-    specs = {name: columns[name] for name in (*numbers, *frames) if name in columns}
-    return Trajectory(times, numbers, specs, valid, sampled, frames, steps=len(table))
-
-
-def numbers_of(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
-    """Return an Arrow column as numbers, zeros where it is null."""
-    rows = len(column)
-    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-        there = column.drop_null()
-        flat = there.flatten()
-        # A file whose episodes differ in the size of a row has lists; within one episode all rows are of one size.
-        width = len(there[0]) if len(there) else int(getattr(column.type, "list_size", 0))
-        values = np.zeros((rows, width), dtype=column.type.value_type.to_pandas_dtype())
-        values[present] = flat.to_numpy(zero_copy_only=False).reshape(len(there), width)
-        return values.reshape(rows, *shape) if shape and int(np.prod(shape)) == width else values
-    zero = False if pa.types.is_boolean(column.type) else 0
-    return np.asarray(column.fill_null(zero).to_numpy(zero_copy_only=False)) if column.null_count else np.asarray(column.to_numpy(zero_copy_only=False))
+    times = None if t_ns.null_count == len(t_ns) and len(t_ns) else plain(t_ns.combine_chunks())
+    specs = {name: columns[name] for name in (*found, *frames) if name in columns}
+    return Trajectory(times, found, specs, valid, sampled, frames, steps=len(table))

@@ -31,3 +31,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     numbered_store(folder / "store", recordings)
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three datasets in one store: `one` with one arm and a camera, `two` with two arms, a wrist camera and imagined episodes, `bare` without pictures or rate."""
+    folder = tmp_path_factory.mktemp("mixed") / "store"
+    numbered_store(folder, [Numbered(number, 40 + number, task="fold" if number % 2 else "stack") for number in range(4)], "one")
+    recordings = [Numbered(10 + number, 30, wrist=True, front=False, arms=2, origin="world_model" if number >= 2 else "teleop") for number in range(6)]
+    numbered_store(folder, recordings, "two")
+    numbered_store(folder, [Numbered(20, 25, front=False, rated=False)], "bare")
+    return folder

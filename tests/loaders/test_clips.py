@@ -52,6 +52,8 @@ def test_clips_partition_the_chosen_segments(runs: list[tuple[int, int]], steps:
     expected = [(one, step) for one in chosen.tolist() for step in range(runs[one][0], runs[one][0] + runs[one][1])]
     assert covered == expected
     assert clips.samples == len(expected)
+    assert clips.lengths.tolist() == (stop - start).tolist()
+    assert clips.segment_of.tolist() == segment.tolist()
     assert (stop - start).min() > 0
     assert (stop - start).max() < steps + ALIGN_STEPS
     clip = clips.of_steps(np.array([one for one, _ in expected]), np.array([step for _, step in expected]))
