@@ -77,6 +77,34 @@ def demo(
 
 
 @app.command()
+def materialize(
+    store: StoreArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The store that the copy goes into; made where there is none.")],
+    size: Annotated[str, typer.Option("--size", help="Height and width of every camera in px: 240x320, or 224 for a square.")],
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only this dataset; may be given several times. By default all.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Steps a second; without it the steps stay as they are.")] = None,
+    where: WhereOption = None,
+    fit: Annotated[str, typer.Option("--fit", help="How another shape is brought to the size: stretch, pad (black bars) or crop.")] = "stretch",
+    crf: Annotated[
+        int | None, typer.Option("--crf", min=1, max=51, help="Quality of the video, lower is better; raised where it would lose something.")
+    ] = None,
+    gop: Annotated[int | None, typer.Option("--gop", min=1, max=600, help="Frames from one key frame to the next.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are encoded at once; by default one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Copy at most this many more episodes of each dataset.")] = None,
+    single_writer: Annotated[bool, typer.Option("--single-writer", help="Write to an object store without conditional put; nobody else may write.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a training-ready copy: cameras in one size, one frame a step; run it again to go on where it stopped."""
+    from pipelines.commands import materializing
+
+    materializing.materialize(
+        store, out, dataset or [], size, rate, where, materializing.known_fit(fit), crf, gop, workers, local, address, limit, single_writer, as_json
+    )
+
+
+@app.command()
 def sources(
     datasets: Annotated[bool, typer.Option("--datasets", help="List the known datasets instead of the formats.")] = False,
     as_json: JsonOption = False,

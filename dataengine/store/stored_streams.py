@@ -29,6 +29,11 @@ class StoredItems(Sequence[Buffer]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
+    @property
+    def lengths(self) -> Array:
+        """Return (N,) int64, the bytes of each item; 0 for one that was absent in the source."""
+        return np.diff(self._offsets)
+
     @overload
     def __getitem__(self, row: int) -> Buffer: ...
 
@@ -60,7 +65,8 @@ def array_key(row: Row, entry: Row) -> str:
     return f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['array']}"
 
 
-def _times(objects: Objects, key: str, entry: Row) -> tuple[Array | None, dict[str, Array]]:
+def read_times(objects: Objects, key: str, entry: Row) -> tuple[Array | None, dict[str, Array]]:
+    """Return the times of a stream's rows from the episode's start, None without a clock, and its further clocks by name."""
     start, stop = int(entry["row_start"]), int(entry["row_end"])
     timestamps = ArrayReader(objects, f"{key}/timestamps_ns").rows(start, stop) if entry["clock"] else None
     others = {name: ArrayReader(objects, f"{key}/clock_{layout.node_name(name)}_ns").rows(start, stop) for name in entry["clocks"] or ()}
@@ -93,7 +99,7 @@ def read_stream(objects: Objects, row: Row, entry: Row, column: Column) -> Strea
     """Return one stream of an episode by its entry in the shard's index."""
     key = array_key(row, entry)
     try:
-        timestamps, clocks = _times(objects, key, entry)
+        timestamps, clocks = read_times(objects, key, entry)
         values: Values
         if entry["kind"] == "array":
             values = ArrayReader(objects, f"{key}/values").rows(int(entry["row_start"]), int(entry["row_end"]))
