@@ -144,8 +144,9 @@ def plan_copy(job: CopyJob, store: Store, spec: CopySpec, catalog: Catalog | Non
     left: dict[str, int] = {}
     items = []
     for row in rows:
-        if row["episode_id"] in purged or PURGED in (row["flags"] or ()):
-            plan.ignored.append(f"{store.objects.url}#{row['dataset']}: episode {row['episode_id']}, which was purged")
+        gone = row["episode_id"] in purged or PURGED in (row["flags"] or ())
+        if gone or not row["steps"]:
+            plan.ignored.append(f"{store.objects.url}#{row['dataset']}: episode {row['episode_id']}, which {'was purged' if gone else 'has no steps'}")
             continue
         own = features[str(row["dataset"]), str(row["features"])]
         cameras = sum(column.is_camera for column in own.columns.values())
