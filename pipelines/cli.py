@@ -252,6 +252,30 @@ def purge(
     versioning.purge(store, episodes, reason, yes, as_json)
 
 
+export_app = typer.Typer(help="Write a dataset of a version as files that other tools read.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(export_app, name="export")
+
+
+@export_app.command("webdataset")
+def export_webdataset(
+    store: StoreArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A new or an empty folder.")],
+    dataset: DatasetOption = None,
+    size: Annotated[str | None, typer.Option("--size", help="Height and width of every camera in px: 240x320, or 224; by default as they are.")] = None,
+    fit: Annotated[str, typer.Option("--fit", help="How another shape is brought to the size: stretch, pad (black bars) or crop.")] = "stretch",
+    by: Annotated[str, typer.Option("--by", help="What a sample is: a step (JPEG) or a clip (MP4).")] = "step",
+    clip_steps: Annotated[int, typer.Option("--clip-steps", min=1, help="Steps of a clip, at most.")] = 100,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEGs that are made; stored ones are given as they are.")] = 95,
+    shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="How large an archive may be.")] = 256,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write WebDataset archives: samples of steps or clips, and index.json."""
+    from pipelines.commands import exporting
+
+    exporting.webdataset(store, dataset, out, size, fit, by, clip_steps, quality, shard_mb, where, as_json)
+
+
 bench_app = typer.Typer(help="Measure: ratios against a floor, a bare reader or peers, in one run.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
 WorkOption = Annotated[str | None, typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
