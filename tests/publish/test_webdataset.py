@@ -175,6 +175,8 @@ def test_same_version_same_bytes(store: Path, by_step: Path, tmp_path: Path) -> 
     assert {path.name: path.read_bytes() for path in by_step.iterdir()} == {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the library leaves its archives to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_as_the_library_reads_it(store: Path, by_step: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="the library that people read these archives with is not installed")
     opened = open_store(str(store))
