@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import polars as pl
-
 from dataengine.core.column import Column
 from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.errors import BadRecording, UnknownName, UsageError
@@ -96,7 +94,9 @@ def _require_sound(job: CopyJob) -> None:
 
 
 def _episodes(job: CopyJob, store: Store) -> list[Row]:
-    """Return the rows of the episodes that are asked for."""
+    """Return the rows of the episodes that are asked for, as much of each as a plan needs: a store may hold a million."""
+    import polars as pl
+
     there = store.datasets()
     for name in job.datasets:
         if name not in there:
@@ -104,7 +104,8 @@ def _episodes(job: CopyJob, store: Store) -> list[Row]:
     frame = store.episodes()
     if job.datasets:
         frame = frame.filter(pl.col("dataset").is_in(list(job.datasets)))
-    rows = where(frame, job.where).sort("dataset", "source_uri", "source_key", "episode_id").collect().to_dicts()
+    ordered = where(frame, job.where).sort("dataset", "source_uri", "source_key", "episode_id")
+    rows = ordered.select("episode_id", "dataset", "reading", "features", "splits", "steps", "flags", "bytes").collect().to_dicts()
     if not rows:
         raise UsageError(f"{job.source}: expected episodes to copy, found none" + (f" for which {job.where!r} holds" if job.where else ""))
     return rows
@@ -129,7 +130,9 @@ def _planned(row: Row, spec: CopySpec, features: _Features, config: IngestConfig
     splits = tuple(row["splits"] or ())
     fingerprint = f"{row['episode_id']}|{'+'.join(splits)}"
     size = int(row["bytes"] or 0)
-    item = Item(READER, root, path, str(row["dataset"]), (SourceFile(path, size, fingerprint),), splits, 1, {"row": row, "privacy": features.privacy})
+    item = Item(
+        READER, root, path, str(row["dataset"]), (SourceFile(path, size, fingerprint),), splits, 1, {"episode": row["episode_id"], "privacy": features.privacy}
+    )
     reading = Reading(digest_json(affecting), READER, VERSION, str(row["dataset"]), f"{root}/{path}", fingerprint, splits, size)
     return PlannedItem(item, reading, None)
 
@@ -240,6 +243,7 @@ def run(job: CopyJob, runtime: Runtime, progress: Progress) -> Report:
 def copy_unit(unit: CopyUnit) -> UnitResult:
     """Copy every episode of the unit into one shard; nothing of it counts until it is committed."""
     import cv2
+    import polars as pl
 
     assert unit.spec is not None
     cv2.setNumThreads(1)
@@ -249,6 +253,9 @@ def copy_unit(unit: CopyUnit) -> UnitResult:
     known, columns = known_state(objects, unit.dataset, unit.replaced)
     replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
     purged = purged_episodes(parent)
+    ids = [planned.item.extra["episode"] for planned in unit.items]
+    frame = store.episodes().filter((pl.col("dataset") == unit.dataset) & pl.col("episode_id").is_in(ids)).collect()
+    rows = {row["episode_id"]: row for row in frame.iter_rows(named=True)}
     policy = replace(policy_of(unit.config), privacy=None if unit.privacy is None else json.loads(unit.privacy))
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch, rare_collections():
@@ -260,9 +267,8 @@ def copy_unit(unit: CopyUnit) -> UnitResult:
         landing = Landing(open_shard, 1 << 62, 1 << 62, KnownExcept(known, replaced), columns, None, policy)
         files = SourceOpener(parent)
         for part, planned in enumerate(unit.items):
-            row = planned.item.extra["row"]
-            copy = EpisodeCopy(store, row, unit.spec)
-            if row["episode_id"] in purged:
+            copy = EpisodeCopy(store, rows[ids[part]], unit.spec)
+            if ids[part] in purged:
                 outcomes.append(_purged(planned, store.objects))
                 continue
             outcome = landing.land(planned.reading, timed(copy.events(), part), files, copy.place)

@@ -20,9 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import psutil
-
 from dataengine.core.errors import BadRecording, CorruptStore, UnknownName, UsageError
 from dataengine.core.objects import fsync_path, is_remote
 from dataengine.publish.episode_samples import EpisodeSamples, Features, SampleForm, exported
@@ -52,6 +49,8 @@ class WebDatasetExport:
 
 
 def _episodes(store: Store, export: WebDatasetExport) -> list[Row]:
+    import polars as pl
+
     there = store.datasets()
     if export.dataset not in there:
         raise UnknownName("dataset", export.dataset, there)
@@ -75,6 +74,8 @@ def _require_free(target: Path) -> None:
 
 def _partial(target: Path) -> Path:
     """Make the folder that an export is written into, and remove those of exports on this machine that died."""
+    import psutil
+
     target.parent.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
     prefix = f".{target.name}{PARTIAL}{host}-"
