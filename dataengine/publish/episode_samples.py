@@ -28,7 +28,7 @@ from dataengine.store.exact_frames import encode_png, png_can_hold
 from dataengine.store.seen_pictures import decode_item, encoded_pictures, pictures
 from dataengine.store.steps import read_steps
 from dataengine.store.store import Store
-from dataengine.store.stored_streams import array_key, read_items
+from dataengine.store.stored_streams import StoredItems, array_key, read_items
 from dataengine.video.encode import EncodeConfig, VideoWriter
 from dataengine.video.fit import Size, fitted, fitted_camera
 
@@ -145,8 +145,10 @@ class EpisodeSamples:
         found: dict[str, dict[int, str]] = {}
         for name in self.texts:
             items = read_items(self.store.objects, array_key(self.row, self.entries[name]), self.entries[name])
+            assert isinstance(items.data, StoredItems)
             rows = np.unique(self.steps.frames[name])
-            found[name] = {row: bytes(items.data[row]).decode("utf-8", "replace") for row in rows[rows >= 0].tolist()}
+            rows = rows[rows >= 0]
+            found[name] = {row: text.decode("utf-8", "replace") for row, text in zip(rows.tolist(), items.data.of(rows), strict=True)}
         return found
 
     def _valid(self, name: str) -> Array:

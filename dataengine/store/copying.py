@@ -32,7 +32,7 @@ from dataengine.store.seen_pictures import pictures
 from dataengine.store.shard import RunningEpisode
 from dataengine.store.steps import read_steps
 from dataengine.store.store import Store
-from dataengine.store.stored_streams import array_key, read_items
+from dataengine.store.stored_streams import StoredItems, array_key, read_items
 from dataengine.video.fit import Fit, Size, fitted, fitted_camera
 
 READER = "store"
@@ -192,10 +192,11 @@ class EpisodeCopy:
 
     def _items(self, objects: Objects, entry: Row, name: str, rows: Array, clocks: Mapping[str, Array]) -> Iterator[Event]:
         items = read_items(objects, array_key(self.row, entry), entry)
+        assert isinstance(items.data, StoredItems)
         for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS].tolist()
+            block = rows[start : start + BLOCK_ROWS]
             part = {clock: stamps[start : start + BLOCK_ROWS] for clock, stamps in clocks.items()}
-            yield Rows(name, Items([items.data[at] for at in block], [items.encoding(at) for at in block]), part)
+            yield Rows(name, Items(list(items.data.of(block)), [items.encoding(at) for at in block.tolist()]), part)
 
     def _metadata(self, objects: Objects, info: EpisodeInfo, entries: Mapping[str, Row]) -> dict[str, Any]:
         """Return the original's metadata, whole, and beside it what the copy is of."""

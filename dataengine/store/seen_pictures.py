@@ -16,7 +16,7 @@ from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
 from dataengine.store.pixels import decode_picture
-from dataengine.store.stored_streams import array_key, media_of, read_items
+from dataengine.store.stored_streams import StoredItems, array_key, media_of, read_items
 
 BLOCK_BYTES = 16 << 20
 GREY = frozenset(["gray", "gray10le", "gray12le", "gray14le", "gray16le"])
@@ -47,14 +47,13 @@ def encoded_pictures(objects: Objects, row: Row, entry: Row, frames: Array) -> I
         objects: the store's root.
         row: the episode's row in the catalog.
         entry: the stream's row in the shard's index; of kind "items".
-        frames: (n,) row numbers, counted from the episode's first.
+        frames: (n,) row numbers, counted from the episode's first; while they do not fall, neighbours are fetched together.
     """
     items = read_items(objects, array_key(row, entry), entry)
-    last, data = -1, b""
-    for number in frames.tolist():
-        if number != last:
-            last, data = number, bytes(items.data[number])
-        yield data, items.encoding(number)
+    assert isinstance(items.data, StoredItems)
+    for run in _runs(frames):
+        for number, data in zip(run.tolist(), items.data.of(run), strict=True):
+            yield data, items.encoding(number)
 
 
 def _items(objects: Objects, row: Row, entry: Row, wanted: Array) -> Iterator[Array]:
