@@ -13,9 +13,10 @@ import polars as pl
 
 from dataengine.core.digest import digest_bytes
 from dataengine.core.objects import open_objects
-from dataengine.store.catalog import Catalog, Change, Row
+from dataengine.store.catalog import Catalog, Change
 from dataengine.store.jobs import Heartbeat, new_job_id
 from dataengine.store.naming import name_version
+from dataengine.store.row import Row
 from dataengine.store.store import create_store, open_store
 
 TASKS = ("close the drawer", "open the drawer", "pick the can", "push the red block to the left", "fold the towel", "pour the cup")

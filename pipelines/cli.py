@@ -144,11 +144,23 @@ def check(
 
 
 @app.command()
-def stats(store: StoreArgument, dataset: DatasetOption = None, as_json: JsonOption = False) -> None:
-    """Print mean, std, min, max and quantiles of each numeric column."""
-    from pipelines.commands import showing
+def stats(
+    store: StoreArgument,
+    dataset: DatasetOption = None,
+    where: WhereOption = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Apart for each: embodiment or control-mode (what the actions are, absolute or relative, frame).")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Of windows of so many steps of the action, step by step, instead of every column.")] = None,
+    relative: Annotated[
+        str | None, typer.Option("--relative", help="With --horizon: as changes from the state, from the first action of the window, or consecutive ones.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print mean, std, min, max and quantiles of each numeric column; they are kept with the version."""
+    from pipelines.commands import statistics
 
-    showing.stats(store, dataset, as_json)
+    statistics.stats(store, dataset, where, by, horizon, relative, as_json)
 
 
 @app.command()
@@ -215,14 +227,20 @@ def restore(store: StoreArgument, ref: Annotated[str, typer.Argument(help="The v
 @app.command()
 def rm(
     store: StoreArgument,
-    where: Annotated[str, typer.Option("--where", help="Which episodes: an SQL condition over episode columns.")],
+    where: Annotated[str | None, typer.Option("--where", help="Which episodes: an SQL condition over episode columns.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help="Take out labels of this set instead, of all episodes or of those --where names.")] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take episodes out of the next version; older versions keep them."""
+    """Take episodes, or a label set, out of the next version; older versions keep them."""
     from pipelines.commands import versioning
 
-    versioning.rm(store, where, yes, as_json)
+    if labels is not None:
+        versioning.rm_labels(store, labels, where, yes, as_json)
+    elif where is not None:
+        versioning.rm(store, where, yes, as_json)
+    else:
+        raise UsageError("rm: must be told what to take out, got neither --where nor --labels")
 
 
 @app.command()

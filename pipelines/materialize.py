@@ -26,7 +26,7 @@ from dataengine.schema.column_json import features_columns
 from dataengine.schema.descriptions import DATASET_NOTICES
 from dataengine.sources.listing import SourceOpener
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Row
+from dataengine.store.catalog import Catalog
 from dataengine.store.copying import READER, VERSION, CopySpec, EpisodeCopy
 from dataengine.store.features import dataset_privacy
 from dataengine.store.landing import Landing
@@ -34,6 +34,7 @@ from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row, s
 from dataengine.store.query import where
 from dataengine.store.refs import read_json
 from dataengine.store.removed import PURGED, purged_episodes
+from dataengine.store.row import Row
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.store import Store, require_store
 from dataengine.video.fit import Fit

@@ -102,6 +102,10 @@ class EpisodeNotFound(StoreError, UsageError):
     """An episode id is not in the version that was asked."""
 
 
+class LabelsNotFound(StoreError, UsageError):
+    """An episode has no labels of the set that was asked."""
+
+
 class EpisodePurged(StoreError):
     """The content of an episode was erased from every version, because consent was withdrawn."""
 

@@ -286,6 +286,22 @@ class RemoteObjects:
         with self._told(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length)) if length else b""
 
+    def get_range_of(self, meta: ObjectMeta, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` of the very object that `meta` describes; raise StoreError where another one is stored under its key by now."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        options: Any = {"range": (start, start + length)}
+        if meta.fingerprint != str(meta.modified_ns) and not meta.fingerprint.startswith("W/"):  # a store without strong etags cannot tell
+            options["if_match"] = meta.fingerprint
+        try:
+            with self._told(meta.key):
+                return bytes(obstore.get(self._store, meta.key, options=options).bytes()) if length else b""
+        except StoreError as error:
+            if isinstance(error.__cause__, PreconditionError):
+                raise StoreError(f"{self.url}/{meta.key}: expected the object that was there at first, found another; open the store again") from error
+            raise
+
     def head(self, key: str) -> ObjectMeta | None:
         import obstore
 

@@ -22,9 +22,9 @@ from dataengine.core.errors import BadRecording
 from dataengine.core.pictures import picture_header
 from dataengine.core.trajectory import Trajectory
 from dataengine.store import layout
-from dataengine.store.catalog import Row
 from dataengine.store.copying import as_colour, nearest_seen
 from dataengine.store.exact_frames import encode_png, png_can_hold
+from dataengine.store.row import Row
 from dataengine.store.seen_pictures import decode_item, encoded_pictures, pictures
 from dataengine.store.steps import read_steps
 from dataengine.store.store import Store

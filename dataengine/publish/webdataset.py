@@ -25,10 +25,10 @@ from dataengine.core.objects import fsync_path, is_remote
 from dataengine.publish.episode_samples import EpisodeSamples, Features, SampleForm, exported
 from dataengine.publish.tar_shards import TarShards
 from dataengine.schema.column_json import column_to_json
-from dataengine.store.catalog import Row
 from dataengine.store.media import fsync_tree
 from dataengine.store.query import where
 from dataengine.store.removed import PURGED, purged_episodes
+from dataengine.store.row import Row
 from dataengine.store.store import Store, require_store
 from dataengine.version import __version__
 

@@ -1,4 +1,4 @@
-"""The tables of the format as data: which columns the catalog, the shard index, the media index and the steps files have."""
+"""The tables of the format as data: which columns the catalog, the shard index, the media index, the files of steps and those of labels have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataengine.core.errors import UnknownName
 from dataengine.core.names import data_folder
 
 FORMAT_VERSION = 1
-TABLES = ("catalog", "index", "media_index", "steps")
+TABLES = ("catalog", "index", "media_index", "steps", "labels")
 
 _PYTHON_TYPES: dict[str, type] = {"string": str, "int64": int, "float64": float, "bool": bool}
 _STRUCT_FIELD = re.compile(r"(\w+): (\w+)")

@@ -74,7 +74,7 @@ class QuantileSketch:
         pairs = len(values) // 2
         larger = self._keeps_larger[level]
         self._levels[level + 1] = np.concatenate([self._levels[level + 1], values[int(larger) : 2 * pairs : 2]])
-        self._levels[level] = values[2 * pairs :]
+        self._levels[level] = values[2 * pairs :].copy()  # a view would keep all of them in memory
         self._keeps_larger[level] = not larger
         if larger:
             self._too_low += 1 << level

@@ -26,6 +26,7 @@ from dataengine.core.objects import Objects, storage_options
 from dataengine.schema.arrow import catalog_schema
 from dataengine.store import layout
 from dataengine.store.removed import purged_episodes
+from dataengine.store.row import Row
 
 FOREVER = {
     "delta.enableExpiredLogCleanup": "false",
@@ -36,8 +37,6 @@ FOREVER = {
 STATISTICS = {"delta.dataSkippingStatsColumns": "fact,episode_id,job,job_commit"}
 ENDED = 2**62
 ATTEMPTS = 200
-
-Row = dict[str, Any]
 
 
 def rows_table(rows: Sequence[Row]) -> pa.Table:
@@ -147,7 +146,7 @@ class Catalog:
             return empty_frame()
         return pl.scan_delta(table, storage_options=storage_options(self.objects))
 
-    def commit(self, job: str, number: int, datasets: Iterable[str], decide: Callable[[DeltaTable], Change]) -> int:
+    def commit(self, job: str, number: int, datasets: Iterable[str], decide: Callable[[DeltaTable], Change], label_set: str | None = None) -> int:
         """Commit what `decide` returns for the newest state of the table, again and again until no other writer was faster.
 
         Args:
@@ -155,6 +154,7 @@ class Catalog:
             number: its commit number, ascending from 1; a job that has been ended, or a number that is there already, is refused.
             datasets: the datasets whose state the decision depends on.
             decide: looks at the table and returns the rows to add.
+            label_set: the label set whose state the decision depends on, in whatever dataset.
 
         Returns:
             The table's new version.
@@ -173,7 +173,8 @@ class Catalog:
                 return int(table.version())
             change = decide(table)
             transactions = [Transaction(job, number)]
-            transactions += [Transaction(f"dataset/{name}", (table.transaction_version(f"dataset/{name}") or 0) + 1) for name in names]
+            shared = [f"dataset/{name}" for name in names] + ([] if label_set is None else [f"label-set/{label_set}"])
+            transactions += [Transaction(name, (table.transaction_version(name) or 0) + 1) for name in shared]
             properties = CommitProperties(app_transactions=transactions, custom_metadata={"job": job})
             try:
                 if change.updated or change.gone:

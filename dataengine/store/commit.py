@@ -17,13 +17,12 @@ from dataengine.core.objects import Objects
 from dataengine.core.problem import Problem
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Change, KnownIds, Row
+from dataengine.store.catalog import Catalog, Change, KnownIds
 from dataengine.store.features import add_columns, dataset_columns, feature_digests, features_conflict
-from dataengine.store.naming import name_version, open_jobs
+from dataengine.store.naming import JobEnd, end_job
 from dataengine.store.outcome import Outcome, Reading, problem_of, reject_row, same_files
-from dataengine.store.refs import Version, latest_version
-
-COMPACT_ABOVE_FILES = 50
+from dataengine.store.refs import Version
+from dataengine.store.row import Row
 
 
 @dataclass
@@ -327,14 +326,8 @@ class Committer:
     def finish(self, counts: Mapping[str, Any]) -> Version | None:
         """Commit what waits, merge small files, and name the version. Return the newest version, None for a store that has none."""
         self.flush()
-        before = latest_version(self.objects)
-        hidden = open_jobs(self.catalog, self.catalog.table(), before, self.job) if self.relied else {}
-        new_relied = {job: number for job, number in self.relied.items() if job in hidden and number > hidden[job]}
-        if self.number == 0 and not new_relied:
-            return before
-        crowded = [name for name in self.datasets if len(self.catalog.table().file_uris(file_pruning_predicate=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
-        self.catalog.compact(crowded)
-        return name_version(self.objects, self.job, self.command, self.config_digest, counts, new_relied)
+        done = JobEnd(self.number, frozenset(self.datasets), self.relied)
+        return end_job(self.catalog, self.job, self.command, self.config_digest, counts, done)
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:

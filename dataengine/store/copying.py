@@ -25,9 +25,9 @@ from dataengine.core.problem import Problem
 from dataengine.core.stream import Frames, Items, Rows
 from dataengine.core.trajectory import Trajectory
 from dataengine.store import layout
-from dataengine.store.catalog import Row
 from dataengine.store.landing import Placed
 from dataengine.store.new_rate import at_rate, stored_inputs
+from dataengine.store.row import Row
 from dataengine.store.seen_pictures import pictures
 from dataengine.store.shard import RunningEpisode
 from dataengine.store.steps import read_steps

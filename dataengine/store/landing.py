@@ -25,10 +25,10 @@ from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
 from dataengine.schema.descriptions import DatasetDescription, apply, dataset_notices
-from dataengine.store.catalog import Row
 from dataengine.store.clock_offsets import camera_offsets, offset_figures, offset_problems, shifted
 from dataengine.store.features import add_columns, features_conflict
 from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
+from dataengine.store.row import Row
 from dataengine.store.shard import RunningEpisode, ShardWriter
 from dataengine.validate.episode import CheckInput, examine
 

@@ -16,12 +16,15 @@ DATASETS = "datasets"
 MEDIA = "media"
 STREAMS = "streams"
 STEPS = "steps"
+LABELS = "labels"
 REMOVED = "removed"
+STATISTICS = "statistics"
 
 ARRAYS = "arrays.zarr"
 VIDEOS = "videos"
 INDEX = "index.parquet"
 SHARD = "shard.json"
+LABEL_FILE = "labels.parquet"
 
 
 def version_key(number: int) -> str:
@@ -62,6 +65,16 @@ def shard_prefix(dataset: str, shard: str) -> str:
 def steps_key(dataset: str, shard: str) -> str:
     """Return the key of a shard's trajectories."""
     return f"{STEPS}/{dataset}/{shard}.parquet"
+
+
+def statistics_key(version: int, dataset: str, digest: str) -> str:
+    """Return the key of the statistics of a version's dataset under settings of that digest."""
+    return f"{STATISTICS}/{version}/{dataset}/{digest}.json"
+
+
+def label_prefix(label_set: str, shard: str) -> str:
+    """Return the folder of a shard of labels; a label's address is `<shard>/<row group>`."""
+    return f"{LABELS}/{label_set}/{shard}"
 
 
 def node_name(stream: str) -> str:

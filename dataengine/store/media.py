@@ -20,6 +20,7 @@ from dataengine.core.objects import Objects
 from dataengine.core.protocols import Opener
 from dataengine.core.slices import open_slice
 from dataengine.store import layout
+from dataengine.store.arrow_numpy import plain
 from dataengine.store.damage import naming_damage
 from dataengine.store.parquet import table_of
 from dataengine.store.removed import purged_media
@@ -163,8 +164,9 @@ def read_index(objects: Objects, media: str, track: int) -> tuple[dict[str, Arra
     with naming_damage(objects, key, f"the frames of track {track}"):
         table = table_of(objects.get(key), checksums=True)
         facts = json.loads((table.schema.metadata or {})[b"dataengine"])[str(track)]
-        kept = table.filter(np.asarray(table["track"]) == track)
-        return {name: kept[name].to_numpy(zero_copy_only=False) for name in kept.column_names if name not in ("track", "frame")}, dict(facts)
+        columns = {name: plain(table[name].combine_chunks()) for name in table.column_names}
+        here = columns["track"] == track
+        return {name: values if here.all() else values[here] for name, values in columns.items() if name not in ("track", "frame")}, dict(facts)
 
 
 def fsync_tree(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +17,17 @@ from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.jobs import read_job
 from dataengine.store.refs import Version, latest_version, put_version
+
+COMPACT_ABOVE_FILES = 50
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """What a job has done at its end: how many commits, to which datasets, and the last commits of other jobs that it left something out for."""
+
+    commits: int
+    datasets: frozenset[str]
+    relied: Mapping[str, int]
 
 
 def open_jobs(catalog: Catalog, table: DeltaTable, before: Version | None, job: str) -> dict[str, int]:
@@ -81,6 +92,18 @@ def name_version(objects: Objects, job: str, command: str, config_digest: str, c
             return put_version(objects, replace(version, counts=whole), _new_checksums(catalog, table, before))
         except AlreadyThere:
             continue  # another job ended first: what it landed is part of this version too
+
+
+def end_job(catalog: Catalog, job: str, command: str, config_digest: str, counts: Mapping[str, Any], done: JobEnd) -> Version | None:
+    """Merge small files and name the version that a job's end makes. Return the newest version where the job changed nothing, None for a store that has none."""
+    before = latest_version(catalog.objects)
+    hidden = open_jobs(catalog, catalog.table(), before, job) if done.relied else {}
+    new_relied = {other: number for other, number in done.relied.items() if other in hidden and number > hidden[other]}
+    if done.commits == 0 and not new_relied:
+        return before
+    crowded = [name for name in done.datasets if len(catalog.table().file_uris(file_pruning_predicate=[("dataset", "=", name)])) > COMPACT_ABOVE_FILES]
+    catalog.compact(crowded)
+    return name_version(catalog.objects, job, command, config_digest, counts, new_relied)
 
 
 def _new_checksums(catalog: Catalog, table: DeltaTable, before: Version | None) -> dict[str, str]:

@@ -19,8 +19,8 @@ from dataengine.core.objects import Objects
 from dataengine.core.problem import Problem
 from dataengine.core.trajectory import Trajectory
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
 from dataengine.store.clock_offsets import shifted
+from dataengine.store.row import Row
 from dataengine.store.stored_streams import StoredItems, array_key, read_items, read_times
 
 CONTROL = "the steps that were there"  # stands among the streams as the clock to follow, and becomes no column

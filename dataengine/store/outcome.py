@@ -9,7 +9,7 @@ from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.errors import BadRecording, printable
 from dataengine.core.problem import Problem
 from dataengine.core.protocols import Item
-from dataengine.store.catalog import Row
+from dataengine.store.row import Row
 
 HIDDEN = "blake3:"
 

@@ -12,9 +12,9 @@ from dataengine.core.objects import Objects
 from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
+from dataengine.store.row import Row
 from dataengine.store.stored_streams import array_key, media_of, read_items
 from dataengine.video.container import MAX_PIXELS
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from dataengine.core.errors import UsageError
-from dataengine.store.catalog import Row
+from dataengine.store.row import Row
 
 
 def where(frame: pl.LazyFrame, condition: str | None) -> pl.LazyFrame:

@@ -12,10 +12,10 @@ from dataengine.core.objects import Objects
 from dataengine.core.pictures import picture_header
 from dataengine.core.stream import Buffer
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
 from dataengine.store.pixels import decode_picture
+from dataengine.store.row import Row
 from dataengine.store.stored_streams import StoredItems, array_key, media_of, read_items
 
 BLOCK_BYTES = 16 << 20

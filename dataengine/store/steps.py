@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from dataengine.core.column import Column
 from dataengine.core.errors import CorruptStore
 from dataengine.core.objects import Objects
 from dataengine.core.trajectory import Trajectory
+from dataengine.store.arrow_numpy import numbers, plain, present
 from dataengine.store.damage import naming_damage
 
 SAMPLED = ".sampled_ns"
@@ -57,7 +59,7 @@ def _layout(trajectory: Trajectory) -> _Layout:
     return _Layout(trajectory.t_ns is not None, numbers, tuple(trajectory.frames), tuple(trajectory.sampled_ns), tuple(trajectory.valid))
 
 
-def _column(values: Array, valid: Array | None) -> pa.Array:
+def arrow_numbers(values: Array, valid: Array | None) -> pa.Array:
     """Return numbers as an Arrow array, null where not valid; float16 stays float16."""
     rows = len(values)
     mask = None if valid is None or bool(valid.all()) else ~valid
@@ -87,7 +89,7 @@ def _table(layout: _Layout, named: Sequence[tuple[str, Trajectory]]) -> pa.Table
     }
     for name, _, _ in layout.numbers:
         valid = np.concatenate([each.valid[name] for each in trajectories]) if name in layout.valid else None
-        columns[name] = _column(np.concatenate([each.columns[name] for each in trajectories]), valid)
+        columns[name] = arrow_numbers(np.concatenate([each.columns[name] for each in trajectories]), valid)
         if name in layout.sampled:
             columns[name + SAMPLED] = _times(np.concatenate([each.sampled_ns[name] for each in trajectories]), valid)
     for name in layout.frames:
@@ -169,17 +171,47 @@ def read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, C
         return _read_steps(objects, key, ordinal, columns)
 
 
+class StepsFile:
+    """A file of trajectories that stays open, for reading some columns of many episodes.
+
+    Raises:
+        FileNotFoundError, OSError, ArrowException: it is gone or damaged; wrap in `naming_damage`.
+    """
+
+    def __init__(self, objects: Objects, key: str, whole: bool = False) -> None:
+        local = objects.local(key)
+        source: Any = local if local is not None else io.BytesIO(objects.get(key)) if whole else objects.open(key)
+        self._where = f"{objects.url}/{key}"
+        self._file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        self.names = frozenset(self._file.schema_arrow.names)
+        self.shapes: dict[str, list[int]] = json.loads((self._file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
+
+    def table(self, ordinal: int, names: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of an episode, all columns or those named."""
+        if not 0 <= ordinal < self._file.num_row_groups:
+            raise CorruptStore(f"{self._where}: expected a row group {ordinal}, found {self._file.num_row_groups} of them; restore the file from a copy")
+        return self._file.read_row_group(ordinal, columns=None if names is None else list(names), use_threads=False)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
 def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
-    local = objects.local(key)
-    file = pq.ParquetFile(local if local is not None else io.BytesIO(objects.get(key)), pre_buffer=False, page_checksum_verification=True)
-    try:
-        if not 0 <= ordinal < file.num_row_groups:
-            raise CorruptStore(f"{objects.url}/{key}: expected a row group {ordinal}, found {file.num_row_groups} of them; restore the file from a copy")
-        table = file.read_row_group(ordinal, use_threads=False)
-        shapes = json.loads((file.schema_arrow.metadata or {}).get(b"shapes", b"{}"))
-    finally:
-        file.close()
-    numbers: dict[str, Array] = {}
+    with closing(StepsFile(objects, key, whole=True)) as file:
+        return _trajectory(file.table(ordinal), file.shapes, columns)
+
+
+def read_each(objects: Objects, key: str, wanted: Iterable[tuple[int, Mapping[str, Column]]]) -> Iterator[Trajectory]:
+    """Yield the numbers of several trajectories of a file, given as (ordinal, columns): the file is opened once, and cameras and texts are passed over."""
+    with naming_damage(objects, key, "trajectories"), closing(StepsFile(objects, key, whole=True)) as file:
+        names = ["t_ns", *(name for name in file.shapes if name in file.names)]
+        for ordinal, columns in wanted:
+            yield _trajectory(file.table(ordinal, names), file.shapes, columns)
+
+
+def _trajectory(table: pa.Table, shapes: Mapping[str, Sequence[int]], columns: Mapping[str, Column]) -> Trajectory:
+    found: dict[str, Array] = {}
     valid: dict[str, Array] = {}
     sampled: dict[str, Array] = {}
     frames: dict[str, Array] = {}
@@ -187,32 +219,17 @@ def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, 
         if name in ("episode_id", "step", "t_ns"):
             continue
         column = table[name].combine_chunks()
-        present = column.is_valid().to_numpy(zero_copy_only=False)
+        there = present(column)
         if name.endswith(SAMPLED) and name.removesuffix(SAMPLED) in table.column_names:
-            sampled[name.removesuffix(SAMPLED)] = column.fill_null(-1).to_numpy(zero_copy_only=False)
+            sampled[name.removesuffix(SAMPLED)] = plain(column, -1)
         elif name not in shapes:  # pictures, texts, messages: the row seen
-            if present.any():
-                frames[name] = column.fill_null(-1).to_numpy(zero_copy_only=False)
-        elif present.any() or len(table) == 0:
-            numbers[name] = _numbers(column, present, tuple(shapes.get(name, ())))
-            if not present.all():
-                valid[name] = present
+            if there.any():
+                frames[name] = plain(column, -1)
+        elif there.any() or len(table) == 0:
+            found[name] = numbers(column, tuple(shapes.get(name, ())))
+            if not there.all():
+                valid[name] = there
     t_ns = table["t_ns"]
-    times = None if t_ns.null_count == len(t_ns) and len(t_ns) else t_ns.to_numpy()
-    specs = {name: columns[name] for name in (*numbers, *frames) if name in columns}
-    return Trajectory(times, numbers, specs, valid, sampled, frames, steps=len(table))
-
-
-def _numbers(column: pa.Array, present: Array, shape: tuple[int, ...]) -> Array:
-    """Return an Arrow column as numbers, zeros where it is null."""
-    rows = len(column)
-    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-        there = column.drop_null()
-        flat = there.flatten()
-        # A file whose episodes differ in the size of a row has lists; within one episode all rows are of one size.
-        width = len(there[0]) if len(there) else int(getattr(column.type, "list_size", 0))
-        values = np.zeros((rows, width), dtype=column.type.value_type.to_pandas_dtype())
-        values[present] = flat.to_numpy(zero_copy_only=False).reshape(len(there), width)
-        return values.reshape(rows, *shape) if shape and int(np.prod(shape)) == width else values
-    zero = False if pa.types.is_boolean(column.type) else 0
-    return np.asarray(column.fill_null(zero).to_numpy(zero_copy_only=False)) if column.null_count else np.asarray(column.to_numpy(zero_copy_only=False))
+    times = None if t_ns.null_count == len(t_ns) and len(t_ns) else plain(t_ns.combine_chunks())
+    specs = {name: columns[name] for name in (*found, *frames) if name in columns}
+    return Trajectory(times, found, specs, valid, sampled, frames, steps=len(table))

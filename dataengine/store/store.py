@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,17 +18,20 @@ from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.episode import Episode, EpisodeInfo
 from dataengine.core.errors import AlreadyThere, CorruptStore, EpisodeNotFound, EpisodePurged, NotAStore, UsageError
+from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects, open_objects
 from dataengine.core.trajectory import Trajectory
 from dataengine.schema.arrow import index_schema
 from dataengine.schema.column_json import features_columns
 from dataengine.store import layout
-from dataengine.store.catalog import Catalog, Row
+from dataengine.store.catalog import Catalog
 from dataengine.store.damage import naming_damage
+from dataengine.store.label_sets import StoredLabelSet, applying_labels, read_episode_labels, stored_label_sets
 from dataengine.store.naming import visible
 from dataengine.store.parquet import table_of
 from dataengine.store.refs import OPEN, Version, parse_address, read_json, resolve
 from dataengine.store.removed import PURGED, purge_sentence, purged_episodes
+from dataengine.store.row import Row
 from dataengine.store.steps import read_steps
 from dataengine.store.stored_streams import read_stream
 
@@ -105,6 +108,14 @@ class Store:
     def episodes(self) -> pl.LazyFrame:
         """Return one row an episode, lazily; columns as in schemas/v1/columns/catalog.yaml."""
         return self.rows("episode")
+
+    def labels(self) -> pl.LazyFrame:
+        """Return one row a label, lazily: those of episodes as they stand; labels of an older reading of an episode are left out."""
+        return applying_labels(self.rows("label"), self.episodes())
+
+    def label_sets(self) -> dict[str, StoredLabelSet]:
+        """Return the label sets that episodes of this version have, by name."""
+        return stored_label_sets(self.objects, self.labels())
 
     def datasets(self) -> list[str]:
         """Return the names of the datasets that hold episodes."""
@@ -200,6 +211,10 @@ class Store:
             found.steps,
             tuple(row["flags"] or ()),
         )
+
+    def read_labels(self, episode_id: str, label_set: str, columns: Collection[str] | None = None) -> Labels:
+        """Return the labels of one set of an episode, a row a step of its trajectory: all columns or those that are named; raise LabelsNotFound."""
+        return read_episode_labels(self.objects, self.rows("label"), self.readable_row(episode_id), label_set, columns)
 
     def read_frames(self, episode_id: str, stream: str, frames: list[int]) -> Array:
         """Return decoded pictures of a camera, (n, H, W, 3) uint8 RGB, whatever form they are stored in."""

@@ -14,10 +14,10 @@ from dataengine.core.objects import Objects
 from dataengine.core.stream import Buffer, Items, MediaFrames, Stream, Values
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
-from dataengine.store.catalog import Row
 from dataengine.store.damage import naming_damage
 from dataengine.store.media import read_index
 from dataengine.store.refs import read_json
+from dataengine.store.row import Row
 
 SPAN_BYTES = 8 << 20  # fetched by one range
 GAP_BYTES = 1 << 16  # what lies between two items that are asked for may be fetched with them
@@ -50,6 +50,11 @@ class StoredItems(Sequence[Buffer]):
             raise IndexError(f"row {row} of {len(self)} items")
         row %= len(self)
         return self._data.bytes(int(self._offsets[row]), int(self._offsets[row + 1]))
+
+    def block(self, first: int, stop: int) -> tuple[memoryview, Array]:
+        """Return the bytes of items [first, stop), fetched by one range, and the (stop - first + 1,) offsets of which the first is where the bytes begin."""
+        offsets = self._offsets[first : stop + 1]
+        return memoryview(self._data.bytes(int(offsets[0]), int(offsets[-1]))), offsets
 
     def __iter__(self) -> Iterator[Buffer]:
         """Yield all items, fetching many by one range."""

@@ -1,1 +1,1 @@
-"""Transforms: views of trajectories, as frozen dataclasses with a way back."""
+"""Transforms, as frozen dataclasses with a way back: of batches in a training loop (pictures, rotations, relative actions, tokens), and views of trajectories."""

@@ -13,7 +13,7 @@ from dataengine.schema.schema import validate
 from dataengine.store import layout
 from dataengine.store.catalog import Catalog
 from dataengine.store.refs import version_numbers
-from dataengine.versions.finding import COPY, UNREADABLE, finding, unreadable
+from dataengine.versions.finding import ANEW, COPY, UNREADABLE, finding, unreadable
 
 
 def read_document(objects: Objects, kind: str, key: str) -> tuple[dict[str, Any] | None, list[Problem]]:
@@ -32,7 +32,7 @@ def read_document(objects: Objects, kind: str, key: str) -> tuple[dict[str, Any]
 
 
 def check_documents(objects: Objects) -> list[Problem]:
-    """Check store.json, versions, tags, jobs and what was written down about removals."""
+    """Check store.json, versions, tags, jobs, statistics and what was written down about removals."""
     problems = read_document(objects, "store", layout.STORE)[1]
     numbers = version_numbers(objects)
     newest = int(Catalog(objects).table().version())
@@ -56,6 +56,19 @@ def check_documents(objects: Objects) -> list[Problem]:
                 problems.append(finding("other_name", f"{objects.url}/{key}", f"{kind} {name!r}", f"{kind} {document[kind]!r}"))
             if kind == "tag" and document is not None and not found and document["version"] not in numbers:
                 problems.append(finding("tag_of_no_version", f"{objects.url}/{key}", "a version of this store", f"version {document['version']}"))
+    return problems + _check_statistics(objects)
+
+
+def _check_statistics(objects: Objects) -> list[Problem]:
+    """Check that each document of statistics is of the version, dataset and settings that its key names."""
+    problems = []
+    for key in _documents(objects, layout.STATISTICS):
+        document, found = read_document(objects, "statistics", key)
+        problems += found
+        if document is not None and not found:
+            actual = layout.statistics_key(document["version"], document["dataset"], digest_json(document["settings"]))
+            if actual != key:
+                problems.append(finding("other_content", f"{objects.url}/{key}", "statistics of what the key names", f"those of {actual}", ANEW))
     return problems
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from dataengine.core.column import Column
 from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.problem import Problem
-from dataengine.store.catalog import Row
+from dataengine.store.row import Row
 from dataengine.store.steps import SAMPLED
 from dataengine.store.store import Store
 from dataengine.validate.episode import CheckInput, examine

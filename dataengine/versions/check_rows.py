@@ -18,6 +18,7 @@ from dataengine.versions.table_files import table_files
 EXAMPLES = 5
 FAULTY = "restore the catalog from a copy, or remove the episode and ingest its source again"
 DIGEST = r"^[0-9a-f]{32}$"
+SLUG = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 ORIGINS = ["teleop", "policy", "human_video", "simulation", "world_model"]
 CLOCKS = ["measured", "nominal", "unknown"]
 
@@ -39,7 +40,13 @@ RULES: dict[str, list[tuple[str, pl.Expr, str]]] = {
         ("reading", pl.col("reading").str.contains(DIGEST), "32 hex digits"),
         ("recordings", pl.col("recordings") == pl.col("episode_ids").list.len() + pl.col("rejected"), "as many as episode_ids and rejected together"),
     ],
-    "label": [("episode_id", pl.col("episode_id").str.contains(DIGEST), "32 hex digits")],
+    "label": [
+        ("episode_id", pl.col("episode_id").str.contains(DIGEST), "32 hex digits"),
+        ("reading", pl.col("reading").str.contains(DIGEST), "32 hex digits"),
+        ("model", pl.col("model").str.contains(DIGEST), "32 hex digits"),
+        ("label_set", pl.col("label_set").str.contains(SLUG), "a slug"),
+        ("address", pl.col("address").str.contains(r"^[^/]+/[0-9]+$"), "<shard>/<row group>"),
+    ],
     "reject": [],
 }
 

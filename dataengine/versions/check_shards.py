@@ -13,8 +13,8 @@ from dataengine.core.digest import new_digest
 from dataengine.core.objects import Objects
 from dataengine.core.problem import Problem
 from dataengine.store import layout
-from dataengine.store.catalog import Row
 from dataengine.store.parquet import table_of
+from dataengine.store.row import Row
 from dataengine.versions.check_documents import read_document
 from dataengine.versions.finding import SOURCE, UNREADABLE, finding, unreadable
 

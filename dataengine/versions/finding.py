@@ -10,6 +10,7 @@ from dataengine.core.errors import DataEngineError
 from dataengine.core.problem import Problem, Severity
 
 COPY = "restore it from a copy"
+ANEW = "remove it; it is computed anew when it is asked for"
 SOURCE = "restore the object from a copy, or remove the episode and ingest its source again"
 
 # Of parsers that are handed damaged bytes; KeyError and the like where a document is valid JSON and yet not what it should be.

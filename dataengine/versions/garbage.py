@@ -89,7 +89,7 @@ def plan_gc(objects: Objects, forget: Sequence[int] = (), drop_tags: bool = Fals
     alive = [record.job for record in alive_jobs(objects, own)]
     kept = [read_version(objects, number) for number in version_numbers(objects) if number not in forgotten]
     files, newest = table_files(objects)
-    found = references(objects, files, {newest, *(version.catalog_version for version in kept)})
+    found = references(objects, files, {newest, *(version.catalog_version for version in kept)}, [version.number for version in kept])
     dead = [name for name, record in sorted(all_jobs(objects).items()) if name != own and record.state == "running" and not record.alive]
     unneeded = [meta for meta in there if not is_needed(meta.key, found) and not _may_be_needed(meta, alive)]
     return GcPlan(objects.url, tuple((meta.key, meta.size) for meta in unneeded), forgotten, named, tuple(dead), tuple(alive))
@@ -170,6 +170,6 @@ def _end(objects: Objects, job: str) -> None:
 def unreferenced(objects: Objects) -> list[str]:
     """Return the objects that nothing refers to, whoever wrote them; after `gc`, with no job at work, there are none."""
     files, newest = table_files(objects)
-    kept = {read_version(objects, number).catalog_version for number in version_numbers(objects)}
-    found = references(objects, files, {newest, *kept})
+    kept = version_numbers(objects)
+    found = references(objects, files, {newest, *(read_version(objects, number).catalog_version for number in kept)}, kept)
     return [meta.key for meta in objects.list() if not is_needed(meta.key, found)]

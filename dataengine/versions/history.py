@@ -59,8 +59,18 @@ class DatasetDiff:
 
 
 @dataclass(frozen=True)
+class LabelDiff:
+    """A label set of one dataset in two versions: (before, after) counts of episodes that have labels of it, and how many labels are new, gone or made anew."""
+
+    episodes: tuple[int, int]
+    added: int
+    removed: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class Diff:
-    """What version `b` has otherwise than version `a`; episodes as (dataset, episode_id), rejects as their fields."""
+    """What version `b` has otherwise than version `a`; episodes as (dataset, episode_id), rejects as their fields, labels by (dataset, label set) where they differ."""
 
     a: int | None
     b: int | None
@@ -70,12 +80,13 @@ class Diff:
     datasets: Mapping[str, DatasetDiff]
     rejects_added: tuple[Mapping[str, Any], ...]
     rejects_removed: tuple[Mapping[str, Any], ...]
+    labels: Mapping[tuple[str, str], LabelDiff] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Return whether nothing differs."""
         same = all(entry.episodes[0] == entry.episodes[1] and not entry.columns for entry in self.datasets.values())
-        return same and not (self.added or self.removed or self.changed or self.rejects_added or self.rejects_removed)
+        return same and not (self.labels or self.added or self.removed or self.changed or self.rejects_added or self.rejects_removed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -100,6 +111,17 @@ class Diff:
                 }
                 for name, entry in self.datasets.items()
             },
+            "labels": [
+                {
+                    "dataset": dataset,
+                    "label_set": label_set,
+                    "episodes": {"a": entry.episodes[0], "b": entry.episodes[1]},
+                    "added": entry.added,
+                    "removed": entry.removed,
+                    "changed": entry.changed,
+                }
+                for (dataset, label_set), entry in self.labels.items()
+            ],
             "rejects": {"added": [dict(row) for row in self.rejects_added], "removed": [dict(row) for row in self.rejects_removed]},
         }
 
@@ -120,11 +142,31 @@ def diff(a: Store, b: Store) -> Diff:
         _datasets(a, b, before, after),
         _without(rejects_after, rejects_before),
         _without(rejects_before, rejects_after),
+        _labels(a, b),
     )
 
 
 def _episodes(store: Store) -> pl.DataFrame:
     return store.episodes().select("dataset", "episode_id", "steps", *COMPARED).unique(["dataset", "episode_id"]).collect()
+
+
+def _labels(a: Store, b: Store) -> dict[tuple[str, str], LabelDiff]:
+    """Return what differs between the labels of two versions; a label whose address is another was made anew."""
+    before, after = (store.labels().select("dataset", "label_set", "episode_id", "address").collect() for store in (a, b))
+    both = before.join(after, on=["dataset", "label_set", "episode_id"], how="full", coalesce=True, suffix=":after")
+    was, now = pl.col("address").is_not_null(), pl.col("address:after").is_not_null()
+    counts = both.group_by("dataset", "label_set").agg(
+        was.sum().alias("a"),
+        now.sum().alias("b"),
+        (now & ~was).sum().alias("added"),
+        (was & ~now).sum().alias("removed"),
+        (was & now & (pl.col("address") != pl.col("address:after"))).sum().alias("changed"),
+    )
+    return {
+        (row["dataset"], row["label_set"]): LabelDiff((row["a"], row["b"]), row["added"], row["removed"], row["changed"])
+        for row in counts.sort("dataset", "label_set").iter_rows(named=True)
+        if row["added"] or row["removed"] or row["changed"]
+    }
 
 
 def _comparable(name: str, column: pl.Expr) -> pl.Expr:

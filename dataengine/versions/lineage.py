@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from dataengine.store.catalog import Row
 from dataengine.store.jobs import read_job
 from dataengine.store.refs import Version, read_version, version_numbers
+from dataengine.store.row import Row
 from dataengine.store.store import Store
 from dataengine.versions.table_files import read_columns, table_files
 

@@ -1,9 +1,9 @@
 """Purge: for withdrawn consent. The one exception to immutability.
 
 The content of episodes is overwritten in every object that holds it, under the same keys: numbers, pictures, messages and times with zeros,
-trajectories with nulls, tasks and metadata in every data file of the catalog with nothing. Videos that were kept as they came are removed with their
-last episode. A document below `removed/` says who, when and why; every version honours it: reading the episode raises EpisodePurged. The row stays,
-with the flag "purged", so that the recording is known and does not land again. Killed half-way, a purge is finished by calling it again.
+trajectories and labels with nulls, tasks and metadata in every data file of the catalog with nothing. Videos that were kept as they came are removed with
+their last episode, and so are statistics of the datasets that held it. A document below `removed/` says who, when and why; every version honours it:
+reading the episode raises EpisodePurged. The row stays, with the flag "purged", so that the recording is known and does not land again. Killed half-way, a purge is finished by calling it again.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from dataengine.store.parquet import table_of
 from dataengine.store.refs import Version, read_json
 from dataengine.store.removed import purged_episodes, put_removed
 from dataengine.versions.blank_catalog import EMPTIED, emptied
+from dataengine.versions.blank_labels import HeldLabels, blank_labels, held_labels
 from dataengine.versions.blank_payload import Rewritten, blank_steps, blank_stream
 from dataengine.versions.garbage import collect_as, plan_gc
-from dataengine.versions.references import LABELS, label_folder
 from dataengine.versions.table_files import DataFile, read_columns, table_files
 from dataengine.versions.writing import writing
 
 
 @dataclass(frozen=True)
 class HeldEpisode:
-    """An episode in one shard: the shard's folder, its steps file where it has one, and the rows of its index."""
+    """An episode in one shard: the shard's folder, its steps file, and the rows of its index."""
 
     episode_id: str
     folder: str
-    steps: str | None
+    steps: str
     entries: tuple[dict[str, Any], ...]
 
 
@@ -49,11 +49,16 @@ class PurgePlan:
     episodes: tuple[str, ...]
     held: tuple[HeldEpisode, ...]
     media: tuple[str, ...]
+    labels: tuple[HeldLabels, ...] = ()
+
+    @property
+    def folders(self) -> list[str]:
+        """Return the folders of the shards in which rows are overwritten, those of labels too."""
+        return sorted({*(entry.folder for entry in self.held), *(labels.folder for labels in self.labels)})
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        folders = sorted({entry.folder for entry in self.held})
-        return {"store": self.url, "episodes": list(self.episodes), "shards": folders, "media": list(self.media)}
+        return {"store": self.url, "episodes": list(self.episodes), "shards": self.folders, "media": list(self.media)}
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,7 @@ def plan_purge(objects: Objects, episode_ids: Sequence[str]) -> PurgePlan:
                 users.setdefault(media, set()).add(episode_id)
     media = sorted({entry["media"] for episode in held for entry in episode.entries if entry["kind"] == "media"})
     _require_own(objects, media, users, {*ids, *purged_episodes(objects)})
-    _require_erasable_labels(objects, files, ids)
-    return PurgePlan(objects.url, ids, tuple(held), tuple(media))
+    return PurgePlan(objects.url, ids, tuple(held), tuple(media), tuple(held_labels(objects, ids)))
 
 
 def _row_files(objects: Objects) -> list[DataFile]:
@@ -115,16 +119,10 @@ def _whole_ids(objects: Objects, files: Iterable[DataFile], wanted: Sequence[str
     return found
 
 
-def _shards(objects: Objects) -> list[tuple[str, str | None]]:
-    """Return the folder and the steps file of every shard, those of labels too."""
-    found: list[tuple[str, str | None]] = []
-    for top in (layout.STREAMS, LABELS):
-        for meta in objects.list(top):
-            parts = meta.key.split("/")
-            if len(parts) == 4 and parts[3] == layout.INDEX:
-                steps = layout.steps_key(parts[1], parts[2]) if top == layout.STREAMS else None
-                found.append(("/".join(parts[:3]), steps))
-    return found
+def _shards(objects: Objects) -> list[tuple[str, str]]:
+    """Return the folder and the steps file of every shard."""
+    parts = [meta.key.split("/") for meta in objects.list(layout.STREAMS)]
+    return [("/".join(key[:3]), layout.steps_key(key[1], key[2])) for key in parts if len(key) == 4 and key[3] == layout.INDEX]
 
 
 def _require_own(objects: Objects, media: Iterable[str], users: dict[str, set[str]], purged: Collection[str]) -> None:
@@ -136,14 +134,6 @@ def _require_own(objects: Objects, media: Iterable[str], users: dict[str, set[st
                 f"{objects.url}/{key}: expected frames of the purged episodes only, found those of {', '.join(others[:5])} too, in a video that is kept as it "
                 f"came; purge these episodes together"
             )
-
-
-def _require_erasable_labels(objects: Objects, files: Iterable[DataFile], ids: Collection[str]) -> None:
-    labels = read_columns(objects, (file for file in files if file.kind == "label"), ["episode_id", "label_set", "address"])
-    for episode_id, label_set, address in labels.select("episode_id", "label_set", "address").iter_rows():
-        folder = label_folder(label_set, address)
-        if episode_id in ids and objects.head(f"{folder}/{layout.INDEX}") is None and any(True for _ in objects.list(folder)):
-            raise StoreError(f"{objects.url}/{folder}: expected the labels of {episode_id} in a shard with an index, found none; they cannot be erased")
 
 
 def purge(objects: Objects, episode_ids: Sequence[str], reason: str, command: str = "purge") -> Purged:
@@ -168,19 +158,28 @@ def purge(objects: Objects, episode_ids: Sequence[str], reason: str, command: st
                 "job": job,
                 "reason": reason,
                 "episodes": list(plan.episodes),
-                "shards": sorted({held.folder for held in plan.held}),
+                "shards": plan.folders,
                 "objects": list(plan.media),
                 "checksums": {key.removeprefix(f"{layout.CATALOG}/"): f"{crc:08x}" for key, crc in rewritten.items()},
             },
         )
         for folder in sorted({held.folder for held in plan.held}):
             _blank_shard(objects, [held for held in plan.held if held.folder == folder])
+        for labels in plan.labels:
+            blank_labels(objects, labels)
         objects.delete(key for media in plan.media for key in (media, layout.media_index_key(media)))
+        objects.delete(_statistics_of(objects, {held.folder.split("/")[1] for held in plan.held if held.steps is not None}))
         for file in files:
             if file.key in rewritten and (data := emptied(objects, file, plan.episodes)) is not None:
                 objects.put(file.key, data)
         version = name_version(objects, job, command, digest_json({"purge": list(plan.episodes)}), {"purged": len(plan.episodes)}, {})
     return Purged(document, version)
+
+
+def _statistics_of(objects: Objects, datasets: Collection[str]) -> list[str]:
+    """Return the keys of all statistics of datasets: an extreme or a quantile is a number of some episode."""
+    keys = [meta.key for meta in objects.list(layout.STATISTICS)]
+    return [key for key in keys if len(key.split("/")) > 2 and key.split("/")[2] in datasets]
 
 
 def _blank_shard(objects: Objects, episodes: Sequence[HeldEpisode]) -> None:
@@ -190,7 +189,7 @@ def _blank_shard(objects: Objects, episodes: Sequence[HeldEpisode]) -> None:
     for episode in episodes:
         for entry in episode.entries:
             blank_stream(folder, entry, rewritten)
-    if steps is not None and objects.head(steps) is not None:
+    if objects.head(steps) is not None:
         blank_steps(steps, {int(episode.entries[0]["ordinal"]) for episode in episodes}, rewritten)
     key = f"{folder}/{layout.SHARD}"
     document = read_json(objects, key)

@@ -1,4 +1,4 @@
-"""Taking episodes out of the next version (`rm`), and bringing an older version's content back (`restore`).
+"""Taking episodes or labels out of the next version (`rm`), and bringing an older version's content back (`restore`).
 
 Both are one commit in the catalog's log and a new version; the bytes stay, and so does every older version. A removal leaves the source rows: an
 item that was read and has not changed is not read again, so what was removed does not come back by itself. It does come back where a
@@ -78,6 +78,65 @@ def remove(objects: Objects, plan: RemovalPlan, command: str) -> Version:
     with writing(objects, command) as job:
         catalog.commit(job, 1, datasets, decide)
         return name_version(objects, job, command, digest_json({"where": plan.where}), {"removed": taken[0]}, {})
+
+
+@dataclass(frozen=True)
+class LabelRemovalPlan:
+    """What `rm --labels` would take out of the latest version: how many labels of one set of each dataset, of all episodes or of those that match `where`."""
+
+    url: str
+    version: int
+    label_set: str
+    where: str | None
+    labels: dict[str, int]
+    episodes: frozenset[tuple[str, str]]
+
+    @property
+    def count(self) -> int:
+        """Return how many labels there are."""
+        return sum(self.labels.values())
+
+
+def plan_label_removal(store: Store, label_set: str, where: str | None = None) -> LabelRemovalPlan:
+    """Find the labels of one set, stale ones too, of all episodes or of those for which an SQL condition holds.
+
+    Raises:
+        UsageError: no episode has such labels, the condition is none, or the store is not open at its latest version.
+    """
+    latest = latest_version(store.objects)
+    if latest is None or store.version is None or store.version.number != latest.number:
+        raise UsageError(f"{store.objects.url}: labels are removed from the latest version only; leave out what follows '@'")
+    newest = store.catalog.scan()  # with what jobs that died committed: it holds the name, too
+    rows = newest.filter(pl.col("kind") == "label").select("dataset", "episode_id", "label_set").collect()
+    found = rows.filter(pl.col("label_set") == label_set)
+    if not found.height:
+        raise UsageError(f"{store.objects.url}: has no label set {label_set!r}; label sets: {', '.join(sorted(rows['label_set'].unique())) or 'none'}")
+    if where is not None:
+        found = found.join(matching(store.episodes(), where).select("dataset", "episode_id").collect(), on=["dataset", "episode_id"], how="semi")
+    counts = dict(found.group_by("dataset").len().sort("dataset").iter_rows())
+    return LabelRemovalPlan(store.objects.url, latest.number, label_set, where, counts, frozenset(found.select("dataset", "episode_id").iter_rows()))
+
+
+def remove_labels(objects: Objects, plan: LabelRemovalPlan, command: str) -> Version:
+    """Take the planned labels out and name a version; older versions keep them.
+
+    A whole set goes with what jobs that died left of it, so that its name is free for another model.
+
+    Raises:
+        StoreError: another job is at work: it may be adding labels of this set.
+    """
+    catalog = Catalog(objects)
+    taken: list[int] = []
+
+    def decide(table: DeltaTable) -> Change:
+        rows = catalog.scan(table=table).filter((pl.col("kind") == "label") & (pl.col("label_set") == plan.label_set)).select(*FACT, "episode_id").collect()
+        gone = [(kind, dataset, fact) for kind, dataset, fact, episode_id in rows.iter_rows() if plan.where is None or (dataset, episode_id) in plan.episodes]
+        taken[:] = [len(gone)]
+        return Change([], [], gone)
+
+    with writing(objects, command, alone=True) as job:
+        catalog.commit(job, 1, set(plan.labels), decide, plan.label_set)
+        return name_version(objects, job, command, digest_json({"labels": plan.label_set, "where": plan.where}), {"labels_removed": taken[0]}, {})
 
 
 def restore(objects: Objects, ref: str, command: str) -> Version:

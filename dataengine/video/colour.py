@@ -75,6 +75,28 @@ def brightness(frame: Any) -> Array:
     return np.asarray(frame.to_ndarray(format="gray"))
 
 
+def _join(frame: Any, out: Array) -> None:
+    """Write the planes of a 4:2:0 frame one after the other into (H * 3 / 2, W), as OpenCV takes I420."""
+    height, width = frame.height, frame.width
+    flat, luma, chroma = out.reshape(-1), height * width, height * width // 4
+    planes = frame.planes
+    out[:height] = _plane(planes[0], height, width)
+    flat[luma : luma + chroma].reshape(height // 2, width // 2)[:] = _plane(planes[1], height // 2, width // 2)
+    flat[luma + chroma :].reshape(height // 2, width // 2)[:] = _plane(planes[2], height // 2, width // 2)
+
+
+def rgb_from_i420(planes: Array, out: Array) -> None:
+    """Convert planar YUV 4:2:0, BT.601, limited range, (H * 3 / 2, W) uint8, into `out`, (H, W, 3) uint8 RGB, C-contiguous."""
+    import cv2
+
+    luma = planes[: out.shape[0]]
+    cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420, dst=out)
+    if luma.min() < 16:
+        dark = np.flatnonzero(luma.min(axis=1) < 16)
+        rows = slice(int(dark[0]), int(dark[-1]) + 1)
+        cv2.subtract(out[rows], cv2.cvtColor(cv2.LUT(luma[rows], _below_black()), cv2.COLOR_GRAY2RGB), dst=out[rows])
+
+
 class RgbConverter:
     """Converts the frames of one stream; reuses its buffers.
 
@@ -101,16 +123,14 @@ class RgbConverter:
         if planar is None:
             self._reformat(frame, out)
             return
-        across, down, named_full = planar
-        matrix = int(frame.colorspace) if int(frame.colorspace) not in (0, 2) else self._matrix
-        full = named_full or (int(frame.color_range) or self._range) == 2
-        weights = _WEIGHTS.get(matrix, _BT601)
+        across, down, _ = planar
+        weights, full = self._meaning(frame)
         luma = _plane(frame.planes[0], height, width)
-        if (across, down, weights, full) == (1, 1, _BT601, False) and not (width | height) & 1:
-            joined = self._join(frame, height, width)
-            cv2.cvtColor(joined, cv2.COLOR_YUV2RGB_I420, dst=out)
-            if joined[:height].min() < 16:
-                cv2.subtract(out, cv2.cvtColor(cv2.LUT(joined[:height], _below_black()), cv2.COLOR_GRAY2RGB), dst=out)
+        if self._joins(frame):
+            if self._joined is None or self._joined.shape != (height * 3 // 2, width):
+                self._joined = np.empty((height * 3 // 2, width), np.uint8)
+            _join(frame, self._joined)
+            rgb_from_i420(self._joined, out)
             return
         chroma = []
         for plane in frame.planes[1:3]:
@@ -121,16 +141,32 @@ class RgbConverter:
             chroma.append(small)
         cv2.transform(cv2.merge((luma, *chroma)), _rgb_from_yuv(weights, full), dst=out)
 
-    def _join(self, frame: Any, height: int, width: int) -> Array:
-        """Return the planes one after the other, (H * 3 / 2, W) uint8, as OpenCV takes I420."""
-        if self._joined is None or self._joined.shape != (height * 3 // 2, width):
-            self._joined = np.empty((height * 3 // 2, width), np.uint8)
-        flat, luma, chroma = self._joined.reshape(-1), height * width, height * width // 4
-        planes = frame.planes
-        self._joined[:height] = _plane(planes[0], height, width)
-        flat[luma : luma + chroma].reshape(height // 2, width // 2)[:] = _plane(planes[1], height // 2, width // 2)
-        flat[luma + chroma :].reshape(height // 2, width // 2)[:] = _plane(planes[2], height // 2, width // 2)
-        return self._joined
+    def pack(self, frame: Any, spare: Array | None = None) -> Array:
+        """Return a decoded PyAV frame in a form to wait in: (H * 3 / 2, W) planar YUV, half the bytes of RGB, where `rgb_from_i420` reads it, else (H, W, 3) RGB.
+
+        Args:
+            frame: the frame.
+            spare: an array that an earlier call returned and nobody needs any more.
+        """
+        height, width = frame.height, frame.width
+        joins = self._joins(frame)
+        shape = (height * 3 // 2, width) if joins else (height, width, 3)
+        out = spare if spare is not None and spare.shape == shape else np.empty(shape, np.uint8)
+        if joins:
+            _join(frame, out)
+        else:
+            self.convert(frame, out)
+        return out
+
+    def _meaning(self, frame: Any) -> tuple[tuple[float, float], bool]:
+        """Return the luma weights of a planar frame, and whether its range is full."""
+        matrix = int(frame.colorspace) if int(frame.colorspace) not in (0, 2) else self._matrix
+        full = _PLANAR[frame.format.name][2] or (int(frame.color_range) or self._range) == 2
+        return _WEIGHTS.get(matrix, _BT601), full
+
+    def _joins(self, frame: Any) -> bool:
+        """Whether OpenCV's one-pass conversion reads a frame: 4:2:0 with even sides, BT.601, limited range."""
+        return frame.format.name in ("yuv420p", "yuvj420p") and not (frame.width | frame.height) & 1 and self._meaning(frame) == (_BT601, False)
 
     def _reformat(self, frame: Any, out: Array) -> None:
         """Convert through FFmpeg: every other pixel format (10 bit, NV12, grey, palettes)."""

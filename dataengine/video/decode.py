@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -18,59 +19,13 @@ import numpy as np
 from dataengine.core.arrays import Array, require
 from dataengine.core.errors import BadRecording
 from dataengine.video.colour import RgbConverter, brightness
-from dataengine.video.container import MAX_PIXELS, MediaFile, media_name, open_bytes, open_container, silence
+from dataengine.video.container import MediaFile, media_name, open_bytes, open_container
+from dataengine.video.decoders import DECODERS, decoder_for, padded_packet
 from dataengine.video.index import FrameIndex
-
-# Codecs that need nothing but `extradata` and the payload, and FFmpeg's decoder for each where it has another name.
-DECODERS: dict[str, str] = {
-    "h264": "h264",
-    "hevc": "hevc",
-    "av1": "libdav1d",
-    "vp8": "vp8",
-    "vp9": "vp9",
-    "mpeg4": "mpeg4",
-    "mjpeg": "mjpeg",
-    "ffv1": "ffv1",
-    "png": "png",
-}
 
 # Neighbouring packets are read together as long as what lies between them (sound, other cameras) is no more than this.
 _GAP_BYTES = 1 << 16
 _SPAN_BYTES = 1 << 22
-
-
-def decoder_for(codec: str, extradata: bytes, width: int = 0, height: int = 0) -> Any:
-    """Return a PyAV decoder of one thread; raises BadRecording for a codec that this FFmpeg cannot decode."""
-    import av
-
-    silence()
-    try:
-        decoder = av.CodecContext.create(DECODERS.get(codec, codec), "r")
-    except (av.FFmpegError, ValueError) as error:
-        raise BadRecording("video", f"one of the codecs {', '.join(DECODERS)}", codec, "convert it", check="unknown_codec") from error
-    if extradata:
-        decoder.extradata = extradata
-    if width and height:
-        decoder.width, decoder.height = width, height
-    # One thread: a job runs one process a core, and frame threads would delay the output.
-    decoder.thread_count = 1
-    decoder.options = {"max_pixels": str(MAX_PIXELS)}
-    return decoder
-
-
-def padded_packet(payload: bytes | memoryview, pts: int) -> Any:
-    """Return a packet for a decoder, of a copy of `payload` that FFmpeg may read past the end of.
-
-    FFmpeg's bit readers look up to 64 bytes beyond a packet and need zeros there; `av.Packet(payload)` would hand over the bytes as they lie in memory, and
-    the decoder would now and then take what follows for picture data.
-    """
-    import av
-
-    packet = av.Packet(len(payload))
-    if len(payload):
-        packet.update(payload)
-    packet.pts = pts
-    return packet
 
 
 @dataclass
@@ -100,6 +55,7 @@ class FrameReader:
         self.width, self.height = int(facts["width"]), int(facts["height"])
         # A video that was padded to even sides by our own writer says what part of it is picture.
         self.shape = (int(facts.get("crop_height", self.height)), int(facts.get("crop_width", self.width)))
+        self.decoded = 0  # frames that the decoder has given so far, also those that nobody asked for
         self._file = file
         self._direct = bool(facts["ranges"]) and int(facts["hidden"]) == 0 and facts["codec"] in DECODERS
         self._handle: BinaryIO | None = open_bytes(file) if self._direct else None
@@ -300,6 +256,34 @@ class FrameReader:
             self._converter.convert(frame, self._whole)
             out[:] = self._whole[: self.shape[0], : self.shape[1]]
 
+    def groups(self, frames: Array) -> Array:
+        """Return for each frame a number of the group of pictures it is decoded with, (n,) int64: frames of one group are cheapest read together."""
+        return np.asarray(self._starts[frames])
+
+    def span(self, frames: Array) -> tuple[int, int]:
+        """Return the bytes [start, stop) of the file that decoding these frames reads, with whatever lies between them."""
+        rows = self._row_of_order[int(self._starts[frames].min()) : int(self.index.order[frames].max()) + 1]
+        return int(self.index.offset[rows].min()), int((self.index.offset[rows] + self.index.size[rows]).max())
+
+    def packed(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Array]]:
+        """Yield (number, picture) of ascending frames in a form to wait in, that `unpack` turns into RGB; arrays are taken from `spare` first.
+
+        Raises:
+            BadRecording: a frame cannot be decoded.
+        """
+        left = set(frames)
+        for row, frame in self._decode(frames):
+            self._require_size(frame, row)
+            left.discard(row)
+            if self._whole is None:
+                yield row, self._converter.pack(frame, spare.pop() if spare else None)
+            else:
+                cut = np.empty((*self.shape, 3), np.uint8)
+                self._store(frame, row, cut)
+                yield row, cut
+        if left:
+            raise self._lost(min(left))
+
     def _decode(self, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Yield (row, decoded frame) for rows in ascending order; a row that does not decode is left out."""
         for run in self._runs(rows):
@@ -344,18 +328,20 @@ class FrameReader:
         if self._decoder is None:
             facts = self.index.facts
             self._decoder = decoder_for(str(facts["codec"]), base64.b64decode(str(facts["extradata"])), self.width, self.height)
-        decoder, left = self._decoder, set(run.rows)
+        decoder, left, pending = self._decoder, set(run.rows), 0
         try:
-            for row, payload in self._payloads(run.start, run.stop):
-                for frame in decoder.decode(padded_packet(payload, row)):
+            for row, payload in chain(self._payloads(run.start, run.stop), ((-1, None),)):
+                if payload is None and not pending:
+                    break  # every packet has given its frame: there is nothing to flush, and a flush costs as much as a small frame
+                for frame in decoder.decode(padded_packet(payload, row) if payload is not None else None):
+                    pending -= 1
+                    self.decoded += 1
                     if frame.pts in left and not frame.is_corrupt:
                         left.discard(frame.pts)
                         yield frame.pts, frame
-            for frame in decoder.decode(None):
-                if frame.pts in left and not frame.is_corrupt:
-                    left.discard(frame.pts)
-                    yield frame.pts, frame
-            decoder.flush_buffers()
+                pending += 1
+            else:
+                decoder.flush_buffers()
         except (av.FFmpegError, MemoryError) as error:
             self._decoder = None
             raise self._lost(min(left, default=run.stop)) from error

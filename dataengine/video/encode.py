@@ -27,7 +27,7 @@ from pydantic import Field
 from dataengine.core.arrays import Array, require
 from dataengine.core.config import Config
 from dataengine.video.container import MAX_PIXELS, MAX_SIDE_PX, silence
-from dataengine.video.decode import decoder_for, padded_packet
+from dataengine.video.decoders import decoder_for, padded_packet
 from dataengine.video.fidelity import NOTHING_LOST, BlockFidelity, FidelityLost, even_planes, plane_fidelity
 from dataengine.video.index import FrameIndex, frame_index
 

@@ -12,7 +12,7 @@ from dataengine.core.errors import StoreError, UsageError
 from dataengine.samples.demo import write_demo
 from dataengine.store.refs import put_tag, tags
 from dataengine.store.store import open_store
-from pipelines.commands import showing
+from pipelines.commands import showing, statistics
 from pipelines.commands.ingesting import say
 from pipelines.commands.printing import Bar, note
 from pipelines.commands.versioning import log
@@ -56,7 +56,7 @@ def demo(folder: str, local: bool) -> None:
     _heading("show", str(store), row["episode_id"][:12])
     showing.show(str(store), row["episode_id"], False)
     _heading("stats", str(store), "--dataset", row["dataset"])
-    showing.stats(str(store), row["dataset"], False)
+    statistics.stats(str(store), row["dataset"])
     _heading("check", str(store), "--deep")
     try:
         showing.check(str(store), True, False)

@@ -1,4 +1,4 @@
-"""`dataengine sources, ls, show, check, stats, rejects`: what a store holds, printed."""
+"""`dataengine sources, ls, show, check, rejects`: what a store holds, printed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import polars as pl
 import typer
 
 from dataengine.core.clock import median_rate_hz
-from dataengine.core.errors import UsageError
 from dataengine.core.names import require_slug
 from dataengine.core.stream import Stream
+from dataengine.store.label_sets import label_facts
 from dataengine.store.query import plain, where
 from dataengine.store.store import Store, open_store
 from pipelines.commands.printing import Bar, count, print_json, table
@@ -113,15 +113,27 @@ def _space(stream: Stream) -> dict[str, Any] | None:
     return asdict(stream.column.action_space) if stream.column.action_space is not None else None
 
 
+def _label_words(label: dict[str, Any]) -> str:
+    """Return what `show` says of the labels of one set."""
+    columns = []
+    for name, said in label["columns"].items():
+        confidence = f", confidence {said['confidence_mean']:.3g}" if "confidence_mean" in said else ""
+        columns.append(f"{name} ({said['source'] or 'label'}, {count(said['labelled'], 'step')}{confidence})")
+    trained = f", trained on {label['trained_on']}" if label["trained_on"] else ""
+    stale = "; stale: of an older reading" if label["stale"] else ""
+    return f"{label['label_set']}: {', '.join(columns) or 'purged'}; model {label['model'][:12]}{trained}{stale}"
+
+
 def show(address: str, episode: str, as_json: bool) -> None:
     """Show one episode."""
     store = open_store(address)
     row = store.row(episode)
     entries = {entry["stream"]: entry for entry in store.index(row)}
     read = store.read_episode(row["episode_id"])
+    labels = label_facts(store.rows("label"), row)
     facts = [stream_facts(name, read.streams[name], entries[name]) for name in sorted(entries)]
     if as_json:
-        print_json(plain(row) | {"streams": facts})
+        print_json(plain(row) | {"streams": facts, "labels": labels})
         return
     flat = plain(row)
     for key in (
@@ -146,6 +158,8 @@ def show(address: str, episode: str, as_json: bool) -> None:
     print(f"{'flags':>14}  {' '.join(row['flags'] or ()) or 'none'}")
     for name, value in sorted(flat["figures"].items()):
         print(f"{name:>14}  {value:.6g}")
+    for label in labels:
+        print(f"{'labels':>14}  {_label_words(label)}")
     table(
         ["stream", "rows", "dtype", "shape", "Hz", "gap s", "encoding", "stored as", "meaning"],
         [
@@ -190,29 +204,6 @@ def check(address: str, deep: bool, as_json: bool) -> None:
                 print(f"and {times - SHOWN_OF_A_KIND} more of {name}; --json lists all")
         print(f"{count(episodes, 'episode')} checked{' deeply' if deep else ''}: {count(len(problems), 'problem')}, {count(len(notes), 'note')}")
     raise typer.Exit(3 if problems else 0)
-
-
-def stats(address: str, dataset: str | None, as_json: bool) -> None:
-    """Print statistics of each numeric column of a dataset."""
-    from dataengine.versions.statistics import dataset_statistics
-
-    store = open_store(address)
-    names = store.datasets()
-    chosen = dataset or store.dataset or (names[0] if len(names) == 1 else None)
-    if chosen is None:
-        raise UsageError(f"{address}: holds {len(names)} datasets; name one with --dataset: {', '.join(names)}")
-    found = dataset_statistics(store, chosen)
-    if as_json:
-        print_json({"dataset": chosen, "columns": found})
-        return
-    keys = ("mean", "std", "min", "q01", "q10", "q50", "q90", "q99", "max")
-    rows = []
-    for name, entry in found.items():
-        dims = entry["dims"] or range(len(entry["mean"]))
-        for at, dim in enumerate(dims):
-            rows.append([name if at == 0 else "", dim, *["" if entry[key][at] is None else f"{entry[key][at]:.4g}" for key in keys]])
-    table(["column", "dim", *keys], rows, right=list(keys))
-    print(f"dataset {chosen}, {count(len(found), 'column')}")
 
 
 def rejects(address: str, as_json: bool) -> None:

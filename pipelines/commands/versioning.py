@@ -36,7 +36,9 @@ def log(address: str, as_json: bool) -> None:
     rows = []
     for entry in found:
         version, counts = entry.version, entry.version.counts
-        what = ", ".join(f"{counts[key]} {key}" for key in ("landed", "skipped", "rejected", "removed") if counts.get(key))
+        what = ", ".join(
+            f"{counts[key]} {key.replace('_', ' ')}" for key in ("landed", "labelled", "skipped", "rejected", "removed", "labels_removed") if counts.get(key)
+        )
         rows.append(
             [
                 version.number,
@@ -76,6 +78,11 @@ def diff(address: str, a: str, b: str, as_json: bool) -> None:
             print(f"dataset {name}: {entry.episodes[0]} -> {entry.episodes[1]} episodes, {entry.steps[0]:,} -> {entry.steps[1]:,} steps")
             for column, difference in entry.columns.items():
                 print(f"  column {column}: {difference}")
+    for (dataset, label_set), labels in found.labels.items():
+        print(
+            f"labels {label_set} of {dataset}: {labels.episodes[0]} -> {labels.episodes[1]} episodes "
+            f"({labels.added} added, {labels.removed} removed, {labels.changed} made anew)"
+        )
     print(
         f"{a} -> {b}: {count(len(found.added), 'episode')} added, {len(found.removed)} removed, {len(found.changed)} changed, "
         f"{len(found.rejects_added)} rejects added, {len(found.rejects_removed)} gone"
@@ -131,6 +138,28 @@ def rm(address: str, where: str, yes: bool, as_json: bool) -> None:
         raise typer.Exit(1)
     if as_json:
         print_json({"removed": 0, "version": store.version.number if store.version is not None else None, "episodes": []})
+
+
+def rm_labels(address: str, label_set: str, where: str | None, yes: bool, as_json: bool) -> None:
+    """Take labels of one set out of the next version."""
+    from dataengine.versions.removal import plan_label_removal, remove_labels
+
+    store = open_store(_whole(address).url)
+    plan = plan_label_removal(store, label_set, where)
+    for dataset, labels in plan.labels.items():
+        note(f"- {count(labels, 'label')} of {dataset}")
+    number = plan.version
+    if not plan.count:
+        note("no episode with such labels matches; nothing was done")
+    elif not confirm(f"Take {count(plan.count, 'label')} of {label_set} out of the next version? Older versions keep them.", yes):
+        raise typer.Exit(1)
+    else:
+        words = ["rm", address, "--labels", label_set, *(["--where", where] if where is not None else [])]
+        number = remove_labels(store.objects, plan, shlex.join(words)).number
+    if as_json:
+        print_json({"labels_removed": plan.count, "label_set": label_set, "version": number, "datasets": plan.labels})
+    elif plan.count:
+        print(f"version {number}: {count(plan.count, 'label')} of {label_set} removed")
 
 
 def gc(address: str, forget: list[int], yes: bool, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from pipelines.ingest import Report
 from pipelines.materialize import CopyJob, run
 from pipelines.runtime import Runtime
 from tests.support.jobs import Inline, content, dataengine
-from tests.support.numbered import DEPTH, FILM, MS, RAW, STATE, STILLS, Numbered, film_of, film_seen, stills_seen
+from tests.support.numbered_clocks import DEPTH, FILM, MS, RAW, STATE, STILLS, Numbered, film_of, film_seen, stills_seen
 from tests.support.shared import REPOSITORY, shared_data
 from tests.support.stores import land, new_store
 

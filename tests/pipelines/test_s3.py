@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from dataengine import open_store
+from dataengine.core.cached_objects import CachedObjects
 from dataengine.core.errors import AlreadyThere, StoreError
 from dataengine.core.objects import open_objects
+from dataengine.store.store import Store
 from dataengine.versions.garbage import collect, plan_gc, unreferenced
 from tests.support.jobs import command, content, dataengine, finish, require_whole
 from tests.support.plain_reader import faults
@@ -108,6 +110,32 @@ def test_reading_with_options_instead_of_the_environment(s3: S3, filled: str) ->
     towel = store.read_trajectory(rows[0]["episode_id"])
     assert towel.steps == 12
     assert towel.columns["action"].shape[0] == 12
+
+
+def test_reading_through_a_cache(s3: S3, filled: str, tmp_path: Path) -> None:
+    def read(store: Store) -> list[bytes]:
+        found = []
+        for row in store.episodes().sort("episode_id").collect().to_dicts():
+            trajectory, episode = store.read_trajectory(row["episode_id"]), store.read_episode(row["episode_id"])
+            found += [
+                np.ascontiguousarray(trajectory.columns[name]).tobytes() for name in sorted(trajectory.columns) if trajectory.columns[name].dtype != object
+            ]
+            camera = next(name for name in sorted(episode.streams) if name.startswith("observation.images."))
+            found.append(store.read_frames(row["episode_id"], camera, [7, 2]).tobytes())
+        return found
+
+    plain = read(open_store(filled, storage_options=s3.options()))
+    assert len(plain) > 12
+    payload: list[list[str]] = []
+    for _ in range(2):
+        s3.asked()
+        with CachedObjects(open_objects(filled, s3.options(watched=True)), tmp_path / "cache", 1 << 30) as objects:
+            assert read(Store(objects)) == plain
+        keys = [asked.split() for asked in s3.asked()]
+        payload.append([words[0] for words in keys if words[1].removeprefix("/stores/team/robots/").split("/")[0] in ("media", "streams", "steps", "datasets")])
+    assert payload[0].count("GET") > 10
+    assert payload[1].count("GET") == 0
+    assert payload[1].count("HEAD") == payload[0].count("HEAD")  # one for each object
 
 
 def test_two_jobs_at_once(s3: S3, lab: str, tmp_path: Path) -> None:

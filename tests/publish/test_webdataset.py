@@ -26,7 +26,7 @@ from dataengine.samples.barcode import read_barcode
 from dataengine.store.store import Store, open_store
 from dataengine.video.fit import Size
 from tests.support.jobs import dataengine
-from tests.support.numbered import DEPTH, FILM, RAW, STATE, STILLS, Numbered, film_of, film_seen, stills_seen
+from tests.support.numbered_clocks import DEPTH, FILM, RAW, STATE, STILLS, Numbered, film_of, film_seen, stills_seen
 from tests.support.shared import REPOSITORY, shared_data
 from tests.support.stores import land, new_store
 

@@ -96,3 +96,42 @@ def test_wrong_shapes_are_refused():
         ColumnSummary(0)
     with pytest.raises(ValueError, match="the same dimensions, got 3 and 2"):
         ColumnSummary(3).merge(ColumnSummary(2))
+
+
+def distinct(*batches):
+    summary, parts = ColumnSummary(1), ColumnSummary(1)
+    for batch in batches:
+        rows = np.array(batch, dtype=float)[:, None]
+        summary.update(rows)
+        part = ColumnSummary(1)
+        part.update(rows)
+        parts.merge(part)
+    assert summary.result()["distinct"] == parts.result()["distinct"]
+    return summary.result()["distinct"][0]
+
+
+def test_values_are_told_apart_up_to_three():
+    assert distinct() == 0
+    assert distinct([np.nan, np.inf]) == 0
+    assert distinct([5, 5], [5]) == 1
+    assert distinct([0, 1, 0], [np.nan], [1]) == 2
+    assert distinct([0], [1], [0]) == 2
+    assert distinct([0, 1, 0.5]) == 3
+    assert distinct([0, 0], [1], [2]) == 3  # the 1 is no extreme any more
+    assert distinct([0, 2], [1, 1]) == 3
+    assert distinct([1, 1], [0, 2]) == 3
+    assert distinct([0.0], [-0.0]) == 1
+
+
+def test_merged_moments_are_those_of_the_whole_to_1e_12():
+    rng = np.random.default_rng(4)
+    values = rng.normal(1000, 0.5, (30_000, 3))
+    whole = ColumnSummary(3)
+    whole.update(values)
+    merged = ColumnSummary(3)
+    for piece in np.array_split(values, 13):
+        part = ColumnSummary(3)
+        part.update(piece)
+        merged.merge(part)
+    for name in ("mean", "std"):
+        assert merged.result()[name] == pytest.approx(whole.result()[name], rel=1e-12)

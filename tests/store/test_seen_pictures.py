@@ -9,7 +9,7 @@ from dataengine.core.errors import BadRecording
 from dataengine.samples.barcode import read_barcode
 from dataengine.store.seen_pictures import pictures
 from dataengine.store.store import Store
-from tests.support.numbered import DEPTH, FILM, RAW, STILLS, Numbered, film_of
+from tests.support.numbered_clocks import DEPTH, FILM, RAW, STILLS, Numbered, film_of
 from tests.support.stores import land, new_store
 
 

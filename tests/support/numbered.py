@@ -1,12 +1,8 @@
-"""Episodes whose every picture carries its own number, on clocks of their own: what a step sees can be worked out by hand.
-
-Times are ms from the episode's start: actions k at 100 k + 5 (the steps), the film's and the raw camera's picture i at 1000 i / 15, the JPEG camera's picture i at
-40 i + 20, states at 30 a second with the time in seconds as their value, depth with the actions. The film begins at a frame of its own in a file that episodes share.
-"""
+"""Recordings whose every picture and number says which step of which episode it is: what a loader must never mix up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,96 +10,110 @@ import numpy as np
 
 from dataengine.core.column import ActionSpace, Camera, Column
 from dataengine.core.episode import EpisodeInfo, Event
+from dataengine.core.objects import Objects
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows
+from dataengine.samples.barcode import read_barcode
 from dataengine.samples.numbered_film import numbered_frames, write_numbered_film
+from dataengine.video.index import frame_index
+from tests.support.stores import land, new_store
 
-MS = 1_000_000
-HEIGHT, WIDTH = 160, 256
-FILM, STILLS, RAW, DEPTH = (f"observation.images.{name}" for name in ("film", "stills", "raw", "depth"))
-STATE = "observation.state"
-COLUMNS = {
-    STATE: Column(STATE, dtype="float64", shape=(2,), meaning="state", dims=("seconds", "twice")),
-    "action": Column("action", dtype="float32", shape=(1,), meaning="action", action_space=ActionSpace("joint_position", absolute=True)),
-    FILM: Column(FILM, kind="image", dtype="uint8", shape=(HEIGHT, WIDTH, 3), encoding="h264", camera=Camera("primary", (100.0, 90.0, 127.5, 79.5))),
-    STILLS: Column(STILLS, kind="image", dtype="uint8", shape=(HEIGHT, WIDTH, 3), encoding="jpeg", camera=Camera("wrist")),
-    RAW: Column(RAW, kind="image", dtype="uint8", shape=(HEIGHT, WIDTH, 3)),
-    DEPTH: Column(DEPTH, kind="depth", dtype="uint16", shape=(8, 16)),
-    "task": Column("task", kind="text", dtype="string", meaning="language", encoding="utf-8"),
-}
-FRAMES = 45
-
-
-def film_of(folder: Path, episodes: int) -> Path:
-    """Write the film of some episodes, one after the other: picture i of episode e is its frame 45 e + i."""
-    return write_numbered_film(folder / "film.mp4", np.concatenate([numbered_frames(FRAMES, 0, episode, HEIGHT, WIDTH) for episode in range(episodes)]))
-
-
-def film_seen(step_ms: float) -> int:
-    """Return the film's picture at a time: the newest one."""
-    return int(step_ms * 15 // 1000)
-
-
-def stills_seen(step_ms: float) -> int:
-    """Return the JPEG camera's picture at a time: none before its first, and none three periods after its last, number 59 at 2380 ms."""
-    return -1 if step_ms < 20 or step_ms > 2500 else min(59, int((step_ms - 20) // 40))
+RATE_HZ = 10
+STEP_NS = 100_000_000
+FORCE_NS = 5_000_000  # 200 Hz
+SIZE = (64, 96)
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """One episode of three seconds, 30 steps: `raw` gives it a third camera; `deltas` actions that are changes."""
+    """An episode; `number` is in all it holds. `front` is encoded by us, `wrist` is JPEG, `film` a kept video, `force` runs at 200 Hz."""
 
-    episode: int
-    film: Path
-    raw: bool = False
-    deltas: bool = False
+    number: int
+    steps: int
+    film: Path | None = None
+    wrist: bool = False
+    force: bool = False
+    front: bool = True
+    arms: int = 1
+    origin: str = "teleop"
+    task: str = ""
+    rated: bool = True
 
-    def depth(self) -> np.ndarray:
-        """Return (30, 8, 16) uint16: 100 times the step, 10 times the row, and the column."""
-        steps, rows, columns = np.mgrid[0:30, 0:8, 0:16]
-        return (100 * steps + 10 * rows + columns + self.episode).astype(np.uint16)
-
-    def stills(self) -> list[bytes]:
-        """Return the JPEGs."""
-        import cv2
-
-        return [bytes(cv2.imencode(".jpg", frame[:, :, ::-1])[1].data) for frame in numbered_frames(60, 1, self.episode, HEIGHT, WIDTH)]
+    def columns(self) -> dict[str, Column]:
+        """Return its columns."""
+        width = 2 * self.arms
+        found = {
+            "observation.state": Column("observation.state", dtype="float64", shape=(3,), meaning="state"),
+            "action": Column("action", dtype="float32", shape=(width,), meaning="action", action_space=ActionSpace("joint_position", absolute=True)),
+            "reward": Column("reward", dtype="float32", shape=(), meaning="reward"),
+        }
+        if self.front:
+            name = "observation.images.front"
+            found[name] = Column(name, kind="image", dtype="uint8", shape=(*SIZE, 3), camera=Camera("primary"))
+        if self.wrist:
+            name = "observation.images.wrist"
+            found[name] = Column(name, kind="image", dtype="uint8", shape=(*SIZE, 3), encoding="jpeg", camera=Camera("wrist"))
+        if self.film is not None:
+            name = "observation.images.film"
+            found[name] = Column(name, kind="image", dtype="uint8", shape=(*SIZE, 3), encoding="h264", camera=Camera("secondary"))
+        if self.force:
+            found["observation.force"] = Column("observation.force", dtype="float32", shape=(2,), steps=False)
+        return found
 
     def events(self) -> Iterator[Event]:
-        """Yield the episode as a reader does."""
-        from dataengine.video.index import frame_index
+        """Yield the recording as a reader does."""
+        import cv2
 
-        start = 1_700_000_000_000_000_000 + self.episode * 10**12
-        action_ns = start + (np.arange(30) * 100 + 5) * MS
-        film_ns = start + np.arange(FRAMES, dtype=np.int64) * 1000 * MS // 15
-        state_ns = start + np.arange(91, dtype=np.int64) * 1000 * MS // 30
-        seconds = (state_ns - start) / 1e9
-        index = frame_index(str(self.film))
-        columns = dict(COLUMNS)
-        if self.deltas:
-            columns["action"] = Column("action", dtype="float32", shape=(1,), meaning="action", action_space=ActionSpace("ee_delta", absolute=False))
-        yield Rows("action", np.arange(30, dtype=np.float32)[:, None], {"log": action_ns})
-        yield Rows(STATE, np.stack([seconds, 2 * seconds], axis=1), {"log": state_ns})
-        facts = {"codec": "h264", **index.as_facts()}
-        yield Rows(FILM, MediaFrames(self.film.name, index.track, FRAMES * self.episode, FRAMES, index=index.as_columns(), facts=facts), {"log": film_ns})
-        yield Rows(STILLS, Items(self.stills(), "jpeg"), {"log": start + (np.arange(60) * 40 + 20) * MS})
-        yield Rows(DEPTH, Frames(self.depth(), exact=True), {"log": action_ns})
-        yield Rows("task", Items([b"first", b"then"], "utf-8"), {"log": start + np.array([0, 1550]) * MS})
-        streams = ["action", STATE, FILM, STILLS, DEPTH, "task"]
-        if self.raw:
-            streams.append(RAW)
-            yield Rows(RAW, Frames(numbered_frames(FRAMES, 2, self.episode, HEIGHT, WIDTH)), {"log": film_ns})
+        start = 1_700_000_000_000_000_000 + self.number * 10**12
+        stamps = start + np.arange(self.steps, dtype=np.int64) * STEP_NS
+        clocks = {"stamp": stamps} if self.rated else {}
+        step = np.arange(self.steps)
+        values = [np.full(self.steps, self.number) if place % 2 == 0 else step for place in range(2 * self.arms)]
+        yield Rows("observation.state", np.stack([np.full(self.steps, self.number), step, step % 7], 1).astype(np.float64), clocks)
+        yield Rows("action", np.stack(values, 1).astype(np.float32), clocks)
+        yield Rows("reward", (step % 10 < 5).astype(np.float32), clocks)
+        if self.front:
+            yield Rows("observation.images.front", Frames(numbered_frames(self.steps, 0, self.number, *SIZE)), clocks)
+        if self.wrist:
+            pictures = numbered_frames(self.steps, 1, self.number, *SIZE)
+            data = [bytes(cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].data) for picture in pictures]
+            yield Rows("observation.images.wrist", Items(data, "jpeg"), clocks)
+        if self.film is not None:
+            index = frame_index(str(self.film))
+            frames = MediaFrames(self.film.name, index.track, 0, len(index), index=index.as_columns(), facts={"codec": "h264", **index.as_facts()})
+            yield Rows("observation.images.film", frames, {"stamp": start + index.pts_ns} if self.rated else {})
+        if self.force:
+            times = np.arange(self.steps * 20, dtype=np.int64) * FORCE_NS
+            yield Rows("observation.force", np.stack([np.full(len(times), self.number), times / 1e6], 1).astype(np.float32), {"stamp": start + times})
+        columns = self.columns()
         yield EpisodeInfo(
             "lab",
-            {name: columns[name] for name in streams},
-            "measured",
-            str(self.episode),
-            dict.fromkeys(streams, "log"),
-            start_ns=start,
-            epoch=True,
-            follow="action",
-            tasks=("count",),
-            success=True,
-            embodiment="sim_arm",
-            origin="simulation",
-            metadata={"operator": "ada", "number": self.episode},
+            columns,
+            "measured" if self.rated else "unknown",
+            str(self.number),
+            dict.fromkeys(columns, "stamp") if self.rated else {},
+            int(stamps[0]) if self.rated else 0,
+            self.rated,
+            RATE_HZ if self.rated else None,
+            tasks=(self.task or f"task {self.number % 3}",),
+            origin=self.origin,  # type: ignore[arg-type]
+            embodiment=f"arm{self.arms}",
         )
+
+
+def filmed(folder: Path, number: int, steps: int, **more: object) -> Numbered:
+    """Return an episode with a kept video of one frame a step, key frames every 12."""
+    film = write_numbered_film(folder / f"film{number}.mp4", numbered_frames(steps, 2, number, *SIZE), RATE_HZ)
+    return Numbered(number, steps, film, **more)  # type: ignore[arg-type]
+
+
+def numbered_store(folder: Path, recordings: Sequence[Numbered], dataset: str = "lab", shard_episodes: int = 3) -> Objects:
+    """Make a store of the recordings, a few of them a shard, so that a camera's frames lie in several files."""
+    objects = new_store(folder) if not folder.exists() else __import__("dataengine.core.objects", fromlist=["LocalObjects"]).LocalObjects(folder)
+    land(objects, recordings, dataset=dataset, shard_episodes=shard_episodes, source=f"/recordings/{dataset}.rec")  # type: ignore[arg-type]
+    return objects
+
+
+def what_is_seen(picture: np.ndarray) -> tuple[int, int, int] | None:
+    """Return (episode, step, camera) that a picture says it is."""
+    code = read_barcode(picture)
+    return None if code is None else (code.episode, code.frame, code.camera)

@@ -32,7 +32,7 @@ def documents(root: Path) -> Iterator[tuple[str, Path]]:
     for kind, pattern in (("version", "versions/*.json"), ("tag", "tags/*.json"), ("job", "jobs/*.json"), ("features", "datasets/*/*.json")):
         for path in sorted(root.glob(pattern)):
             yield kind, path
-    for path in sorted(root.glob("streams/*/*/shard.json")):
+    for path in sorted([*root.glob("streams/*/*/shard.json"), *root.glob("labels/*/*/shard.json")]):
         yield "shard", path
 
 
@@ -93,6 +93,32 @@ def _index_faults(root: Path, rows: list[dict[str, Any]]) -> Iterator[str]:
             ):
                 if not (root / part).is_file():
                     yield f"episode {row['episode_id']}: {part} is absent"
+    for row in rows:
+        if row["kind"] == "label":
+            yield from _label_faults(root, row)
+
+
+def _label_faults(root: Path, row: dict[str, Any]) -> Iterator[str]:
+    """Check the file that a label's row names (§10)."""
+    shard, _, group = row["address"].partition("/")
+    where = f"labels/{row['label_set']}/{shard}/labels.parquet"
+    if not (root / where).is_file():
+        yield f"label of {row['episode_id']}: {where} is absent"
+        return
+    file = pq.ParquetFile(root / where)
+    document = json.loads(file.schema_arrow.metadata[b"labels"])
+    yield from (f"{where}: {problem}" for problem in validate("labels", document))
+    if document["recipe"] != digest_json([document["model"], document["trained_on"], document["preprocessing"], document["parameters"]]):
+        yield f"{where}: the recipe is not the digest of what it should be"
+    if any(document[name] != row[name] for name in ("label_set", "dataset", "model", "trained_on")):
+        yield f"{where}: is of another label set, dataset or model than its row"
+    table = file.read_row_group(int(group))
+    if set(table["episode_id"].to_pylist()) - {row["episode_id"]} or table["step"].to_pylist() != list(range(len(table))):
+        yield f"{where}: row group {group} is not of {row['episode_id']}, step by step"
+    names = {"episode_id", "step"}
+    for column in document["columns"]:
+        names |= {column["name"], *(column["name"] + suffix for suffix in (".low", ".high", ".confidence"))}
+    yield from (f"{where}: {name} is no column of it" for name in file.schema_arrow.names if name not in names)
 
 
 def faults(root: Path) -> list[str]:
@@ -146,3 +172,13 @@ def read_episode(root: Path, row: dict[str, Any]) -> dict[str, PlainStream]:
 def read_steps(root: Path, row: dict[str, Any]) -> pa.Table:
     """Return the trajectory of the episode that a catalog row names."""
     return pq.ParquetFile(root / "steps" / row["dataset"] / f"{row['shard']}.parquet").read_row_group(row["ordinal"])
+
+
+def read_labels(root: Path, row: dict[str, Any], version: int | None = None) -> dict[str, pa.Table]:
+    """Return the labels of the episode that a catalog row names, by label set."""
+    found = {}
+    for label in catalog_rows(root, version):
+        if label["kind"] == "label" and all(label[name] == row[name] for name in ("dataset", "episode_id", "reading")):
+            shard, _, group = label["address"].partition("/")
+            found[label["label_set"]] = pq.ParquetFile(root / "labels" / label["label_set"] / shard / "labels.parquet").read_row_group(int(group))
+    return found

@@ -15,13 +15,14 @@ from dataengine.core.digest import digest_json
 from dataengine.core.episode import EpisodeInfo, Event
 from dataengine.core.objects import LocalObjects, Objects
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows
-from dataengine.store.catalog import Catalog, KnownIds, Row
+from dataengine.store.catalog import Catalog, KnownIds
 from dataengine.store.commit import Committer
 from dataengine.store.features import dataset_columns, feature_digests
 from dataengine.store.jobs import Heartbeat, new_job_id
 from dataengine.store.landing import Landing, LandingPolicy
 from dataengine.store.outcome import Outcome, Reading, reject_row
 from dataengine.store.refs import Version
+from dataengine.store.row import Row
 from dataengine.store.shard import ShardPlace, ShardWriter
 from dataengine.store.store import create_store
 from dataengine.store.video_lane import VideoPolicy

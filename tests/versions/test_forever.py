@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dataengine.store.catalog import Catalog, Change
-from dataengine.store.commit import name_version
 from dataengine.store.jobs import Heartbeat
+from dataengine.store.naming import name_version
 from dataengine.store.store import Store
 from dataengine.versions.lineage import lineage
 from dataengine.versions.table_files import table_files

@@ -9,8 +9,8 @@ import pytest
 
 from dataengine.core.errors import EpisodeNotFound
 from dataengine.store.catalog import Catalog, Change
-from dataengine.store.commit import name_version
 from dataengine.store.jobs import Heartbeat
+from dataengine.store.naming import name_version
 from dataengine.store.store import Store
 from dataengine.versions.garbage import collect, plan_gc
 from dataengine.versions.lineage import lineage

@@ -16,7 +16,9 @@ from dataengine.versions.history import diff
 from dataengine.versions.lineage import lineage
 from dataengine.versions.purge import purge
 from dataengine.versions.removal import plan_removal, remove, restore
+from dataengine.versions.statistics import dataset_statistics
 from tests.support.films import numbered, write_film
+from tests.support.labels import begin_labels, label
 from tests.support.s3_server import serving
 from tests.support.stores import Made, begin, die, land
 
@@ -55,3 +57,35 @@ def test_remove_restore_collect_and_purge(objects: Objects, tmp_path: Path) -> N
     for ref in ("1", "3", "4"):
         assert faults(check(Store(objects, ref), deep=True)) == []
     assert unreferenced(objects) == []
+
+
+def test_labels_of_a_store_in_an_object_store(objects: Objects) -> None:
+    a, b = land(objects, [Made(1), Made(2, rows=5)])
+    lost = begin_labels(objects, commits=1, a_shard=1)
+    die(lost)  # type: ignore[arg-type]
+    assert collect(objects, plan_gc(objects))["count"] == 2, "labels.parquet and shard.json of the shard that was not committed"
+    assert label(objects, a_shard=1).counts == {"episodes": 2, "steps": 13, "labelled": 1, "skipped": 1, "gone": 0}
+    assert Store(objects).read_labels(b, "idm-small").valid["action"].tolist() == [True, False, True, True, False]
+    assert Store(objects, "1").label_sets() == {}
+    purge(objects, [a], "x", "purge")
+    with pytest.raises(EpisodePurged):
+        Store(objects, "2").read_labels(a, "idm-small")
+    assert len(label_content_of(objects, b)) == 1
+    for ref in ("1", "2", "3"):
+        assert faults(check(Store(objects, ref), deep=True)) == []
+    assert unreferenced(objects) == []
+
+
+def label_content_of(objects: Objects, episode_id: str) -> list[list[float]]:
+    return [Store(objects).read_labels(episode_id, name).columns["progress"].tolist() for name in Store(objects).label_sets()]
+
+
+def test_statistics_are_kept_and_purged(objects: Objects) -> None:
+    a, _ = land(objects, [Made(1), Made(2, rows=5)])
+    first = dataset_statistics(Store(objects), "lab")
+    assert first["parts"][0]["steps"] == 13
+    (key,) = [meta.key for meta in objects.list("statistics")]
+    objects.delete([meta.key for meta in objects.list("steps")])
+    assert dataset_statistics(Store(objects), "lab") == first
+    purge(objects, [a], "x", "purge")
+    assert objects.head(key) is None

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import BadRecording
-from dataengine.video.decode import FrameReader, padded_packet
+from dataengine.video.decode import FrameReader
+from dataengine.video.decoders import padded_packet
 from dataengine.video.index import FrameIndex, frame_index, frame_indexes
 from tests.support.films import cut_start, number_of, numbered, write_film
 from tests.support.shared import shared_data

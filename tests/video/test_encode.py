@@ -127,7 +127,7 @@ def test_any_tool_plays_it_with_the_colours_that_we_read(tmp_path) -> None:
 def test_one_group_of_pictures_decodes_from_its_byte_range_alone(tmp_path) -> None:
     import base64
 
-    from dataengine.video.decode import decoder_for, padded_packet
+    from dataengine.video.decoders import decoder_for, padded_packet
 
     writer = VideoWriter(tmp_path / "a.mp4", 96, 64)
     writer.begin()

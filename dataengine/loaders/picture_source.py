@@ -1,0 +1,150 @@
+"""Pictures of one camera of one episode, in whatever form they are stored: read in groups that belong together, held packed, painted into a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.errors import StoreError
+from dataengine.core.stream import Buffer
+from dataengine.store.array_reader import ArrayReader
+from dataengine.store.pixels import decode_picture
+from dataengine.store.stored_streams import StoredItems
+from dataengine.transforms.resizing import Fit, resized_into
+from dataengine.video.colour import rgb_from_i420
+from dataengine.video.decode import FrameReader
+
+Fetch = Callable[[Sequence[tuple[int, int]]], object]  # begins to fetch ranges (start, length) of one object
+
+
+class PictureSource(Protocol):
+    """Pictures by number within the episode."""
+
+    def groups(self, frames: Array) -> Array:
+        """Return for each picture (n,) a number; those of equal number are read together."""
+
+    def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
+        """Yield (number, packed picture) of ascending frames; arrays are taken from `spare` first.
+
+        Raises:
+            StoreError, BadRecording: a picture cannot be read.
+        """
+
+    def prefetch(self, frames: Sequence[int]) -> None:
+        """Begin to fetch the bytes of ascending frames from a remote store; where they are at hand, do nothing."""
+
+    def paint(self, packed: Any, out: Array, fit: Fit) -> None:
+        """Write a packed picture into `out`, (H, W, C) or (H, W), scaled where the sizes differ."""
+
+    @property
+    def decoded(self) -> int:
+        """Return how many pictures were decoded so far, also those that nobody asked for."""
+
+
+def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
+    """Write a picture into `out`, as it is where the sizes agree."""
+    if picture.shape == out.shape:
+        out[:] = picture
+    elif picture.shape[2:] == out.shape[2:]:
+        resized_into(picture, out, fit)
+    else:
+        raise StoreError(f"{where}: expected pictures of {list(out.shape)}, found {list(picture.shape)}; give the field a size, or read the datasets apart")
+
+
+class VideoPictures:
+    """Frames of a video file from `first` on; several episodes share the file's reader."""
+
+    def __init__(self, reader: FrameReader, first: int, grey: bool, fetch: Fetch | None = None) -> None:
+        self._reader, self._first, self._grey, self._fetch = reader, first, grey, fetch
+        self._scratch: Array | None = None
+
+    @property
+    def decoded(self) -> int:
+        return self._reader.decoded
+
+    def groups(self, frames: Array) -> Array:
+        return self._reader.groups(frames + self._first)
+
+    def prefetch(self, frames: Sequence[int]) -> None:
+        if self._fetch is not None:
+            start, stop = self._reader.span(np.asarray(frames) + self._first)
+            self._fetch([(start, stop - start)])
+
+    def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
+        if self._grey:
+            yield from zip(frames, self._reader.read_grey([frame + self._first for frame in frames]), strict=True)
+            return
+        for row, packed in self._reader.packed([frame + self._first for frame in frames], spare):
+            yield row - self._first, packed
+
+    def paint(self, packed: Any, out: Array, fit: Fit) -> None:
+        if self._grey or packed.ndim == 3:
+            fitted(packed, out, fit, self._reader.where)
+            return
+        shape = (*self._reader.shape, 3)
+        if out.shape == shape:
+            rgb_from_i420(packed, out)
+            return
+        if self._scratch is None:
+            self._scratch = np.empty(shape, np.uint8)
+        rgb_from_i420(packed, self._scratch)
+        fitted(self._scratch, out, fit, self._reader.where)
+
+
+class ItemPictures:
+    """Encoded pictures (JPEG, PNG, ...): their bytes wait, and are decoded when they are painted."""
+
+    def __init__(self, items: StoredItems, where: str) -> None:
+        self._items, self._where = items, where
+        self.decoded = 0
+
+    def groups(self, frames: Array) -> Array:
+        return np.zeros(len(frames), np.int64)
+
+    def prefetch(self, frames: Sequence[int]) -> None: ...
+
+    def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
+        """Yield the bytes, neighbours fetched by one range."""
+        at = 0
+        while at < len(frames):
+            end = at + 1
+            while end < len(frames) and frames[end] - frames[end - 1] <= 2:
+                end += 1
+            block, offsets = self._items.block(frames[at], frames[end - 1] + 1)
+            for frame in frames[at:end]:
+                inside = frame - frames[at]
+                yield frame, block[int(offsets[inside] - offsets[0]) : int(offsets[inside + 1] - offsets[0])]
+            at = end
+
+    def paint(self, packed: Buffer | Array, out: Array, fit: Fit) -> None:
+        if isinstance(packed, np.ndarray):  # was decoded for another sample
+            fitted(packed, out, fit, self._where)
+            return
+        self.decoded += 1
+        fitted(decode_picture(packed, self._where), out, fit, self._where)
+
+
+class ArrayPictures:
+    """Plain pictures in an array: depth, masks, tactile images."""
+
+    def __init__(self, values: ArrayReader, start: int, where: str) -> None:
+        self._values, self._start, self._where = values, start, where
+        self.decoded = 0
+
+    def groups(self, frames: Array) -> Array:
+        return np.asarray((frames + self._start) // self._values.chunk_rows)
+
+    def prefetch(self, frames: Sequence[int]) -> None: ...
+
+    def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
+        first = frames[0]
+        rows = self._values.rows(self._start + first, self._start + frames[-1] + 1)
+        self.decoded += len(frames)
+        for frame in frames:
+            yield frame, rows[frame - first].copy()
+
+    def paint(self, packed: Array, out: Array, fit: Fit) -> None:
+        fitted(packed, out, fit, self._where)

@@ -1,0 +1,137 @@
+"""Reads the samples of batches: from clips that are decoded in passing, or each for itself."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.loaders.episode_files import EpisodeFiles
+from dataengine.loaders.gathered import Gathered
+from dataengine.loaders.opened import Opened
+from dataengine.loaders.plan import BatchPlan, Plan, Spot
+from dataengine.loaders.windows import Window
+
+_SPARE = 64  # arrays of pictures that are kept for the next ones
+
+
+@dataclass
+class Counters:
+    """What reading took so far: frames that video decoders gave, pictures that came into batches, samples."""
+
+    frames_decoded: int = 0
+    frames_used: int = 0
+    samples: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return {"frames_decoded": self.frames_decoded, "frames_used": self.frames_used, "samples": self.samples}
+
+
+class SampleReader:
+    """Reads samples into the arrays of batches; one belongs to one process and thread."""
+
+    def __init__(self, opened: Opened, windows: Sequence[Window]) -> None:
+        self.opened, self.windows = opened, tuple(windows)
+        numbers = {name for window in windows if window.kind == "numbers" for names in window.columns.values() for name in names}
+        pictures = {name for window in windows if window.kind in ("pictures", "texts") for names in window.columns.values() for name in names}
+        timed = any(window.field.seconds is not None or window.field.window is not None for window in windows)
+        self.files = EpisodeFiles(opened, sorted(numbers), sorted(pictures), timed)
+        weakref.finalize(self, self.files.close)
+        self._spare: dict[str, list[Array]] = {}
+        self._open: dict[tuple[int, int, int], deque[tuple[int, int, Gathered]]] = {}  # lane → (piece, the place where it ends, its samples)
+        self._pictures_a_sample = sum(window.field.count or 1 for window in windows if window.kind == "pictures")
+        self._counters = Counters()
+
+    def counters(self) -> Counters:
+        """Return what reading took so far."""
+        self._counters.frames_decoded = self.files.decoded
+        return self._counters
+
+    def forget(self) -> None:
+        """Give up every clip that is open: what comes next is another order."""
+        self._open.clear()
+
+    def close(self) -> None:
+        """Close every file."""
+        self.forget()
+        self.files.close()
+        self.opened.close()
+
+    def read(self, samples: Array, batch: dict[str, Array]) -> dict[str, list[str]]:
+        """Read samples (n,) by number, wherever they lie, into the first n places of a batch's arrays; return its texts.
+
+        Raises:
+            StoreError, BadRecording: what a sample needs is gone or damaged.
+        """
+        segment, step = self.opened.segments.locate(samples)
+        episode = self.opened.segments.episode[segment]
+        order = np.lexsort((step, episode))
+        texts: dict[str, list[str]] = {window.name: [""] * len(samples) for window in self.windows if window.kind in ("task", "texts")}
+        edges = np.flatnonzero(np.diff(episode[order])) + 1
+        for places in np.split(order, edges) if len(order) else []:
+            gathered = Gathered(self.files, self.windows, int(episode[places[0]]), step[places], self._spare)
+            said: dict[str, list[str]] = {name: [] for name in texts}
+            for row, place in enumerate(places.tolist()):
+                gathered.write(row, batch, place, said)
+            for name, words in said.items():
+                for place, word in zip(places.tolist(), words, strict=True):
+                    texts[name][place] = word
+        self._finish(samples, batch, texts)
+        return texts
+
+    def read_plan(self, plan: Plan, that: BatchPlan, batch: dict[str, Array]) -> dict[str, list[str]]:
+        """Read a batch of a plan, whose clips stay open until their samples are used up."""
+        if that.spots is None:
+            return self.read(that.samples, batch)
+        texts: dict[str, list[str]] = {window.name: [] for window in self.windows if window.kind in ("task", "texts")}
+        for place, spot in enumerate(that.spots):
+            first, gathered = self._piece(plan, spot)
+            gathered.write(spot.step - first, batch, place, texts)
+        self._finish(that.samples, batch, texts)
+        return texts
+
+    def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
+        """Open the clips of a batch that comes later, and begin to fetch their pictures."""
+        for spot in that.spots or ():
+            lane = self._open.setdefault(spot.lane, deque())
+            if all(number != spot.piece for number, _, _ in lane):
+                self._open_piece(plan, spot, lane).prefetch()
+
+    def _piece(self, plan: Plan, spot: Spot) -> tuple[int, Gathered]:
+        """Return the first step of a spot's piece, and its samples; open it where it is not, and give up those whose samples have all come out."""
+        lane = self._open.setdefault(spot.lane, deque())
+        while lane and lane[0][1] <= spot.settled:
+            lane.popleft()
+        for number, _, gathered in lane:
+            if number == spot.piece:
+                return gathered.steps[0], gathered
+        gathered = self._open_piece(plan, spot, lane)
+        return gathered.steps[0], gathered
+
+    def _open_piece(self, plan: Plan, spot: Spot, lane: deque[tuple[int, int, Gathered]]) -> Gathered:
+        piece = plan.piece(spot)
+        steps = np.arange(piece.start, piece.stop)
+        gathered = Gathered(self.files, self.windows, int(self.opened.segments.episode[piece.segment]), steps, self._spare)
+        lane.append((spot.piece, piece.place + len(steps), gathered))
+        return gathered
+
+    def _finish(self, samples: Array, batch: dict[str, Array], texts: dict[str, list[str]]) -> None:
+        """Fill in what every batch has, and zero the places beyond its samples."""
+        count = len(samples)
+        batch["weight"][:count], batch["weight"][count:] = 1.0, 0.0
+        batch["sample"][:count] = samples
+        if count < len(batch["sample"]):
+            for name, values in batch.items():
+                values[count:] = name.endswith("_is_pad")
+            batch["sample"][count:] = -1
+            for words in texts.values():
+                words += [""] * (len(batch["sample"]) - len(words))
+        for arrays in self._spare.values():
+            del arrays[_SPARE:]
+        self._counters.samples += count
+        self._counters.frames_used += count * self._pictures_a_sample

@@ -1,0 +1,292 @@
+"""`loader`: batches of a mixture, shuffled, exact, resumable, read ahead by worker processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.cached_objects import CacheOptions
+from dataengine.core.digest import digest_json
+from dataengine.core.errors import UsageError
+from dataengine.loaders.blocks import BlockPool
+from dataengine.loaders.crew import Crew
+from dataengine.loaders.field import Field
+from dataengine.loaders.lanes import Shuffle, fitting
+from dataengine.loaders.map_style import Framework, require_framework
+from dataengine.loaders.mixture import Mixture
+from dataengine.loaders.normalizing import normalization
+from dataengine.loaders.opening import open_mixture
+from dataengine.loaders.plan import ORDERS, Order
+from dataengine.loaders.schedule import Cursors, Layout, Schedule
+from dataengine.loaders.windows import Window, feature_documents, label_sets, resolve
+from dataengine.loaders.worker import BatchMaker, Transform, Work
+from dataengine.transforms.normalize import Mode, Normalize
+
+STATE_VERSION = 1
+CACHE = CacheOptions()
+WAITING_BYTES = 5 << 28  # of decoded pictures on a rank, 1.25 GiB
+
+
+class Loader:
+    """Batches from a place in an endless row of epochs. Made by `loader`.
+
+    Each `for` loop goes on from that place to the end of its epoch (a weighted mixture has no end); the next one takes the next epoch. What a batch holds is a
+    function of (mixture, fields, seed, epoch, place, rank, world size) and of nothing else.
+    """
+
+    def __init__(self, work: Work, opened: Any, workers: int, prefetch: int, framework: Framework, normalize: Normalize | None = None) -> None:
+        self.normalize = normalize
+        self._work, self._opened, self._framework = work, opened, framework
+        self._maker = BatchMaker(work, opened)
+        self._plan = self._maker.plan
+        self._workers, self._prefetch = workers, prefetch
+        self._crew: Crew | None = None
+        self._pool = BlockPool()
+        self._counters: dict[int, dict[str, int]] = {}
+        self._seek(self._plan.start(0), 0)
+
+    def _seek(self, cursors: Cursors, made: int, done: int = 0) -> None:
+        """Go to a place: so many batches after some cursors, before which `made` were made."""
+        self._base, self._made_before, self._done = cursors, made, done
+        self._schedule: Schedule = self._plan.begin(cursors, made)
+        self._maker.begin()
+        self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
+        self._started = False
+
+    def copy(self) -> Loader:
+        """Return another loader at the same place, with workers and files of its own."""
+        return _made_again(self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+
+    def __len__(self) -> int:
+        """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
+        if self._schedule.steps is None:
+            raise TypeError("a weighted mixture has no last batch: count the steps yourself")
+        return self._schedule.steps - self._done
+
+    @property
+    def steps(self) -> int:
+        """Return how many batches the running epoch has on each rank, those that were handed out included; raise TypeError for a weighted mixture."""
+        return len(self) + self._done
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, from 0; of a weighted mixture only 0 has one."""
+        self._maker.reader.forget()
+        self._seek(self._plan.start(epoch), 0)
+
+    @property
+    def epoch(self) -> int:
+        """Return the running epoch, from 0; of a weighted mixture 0."""
+        return 0 if self._plan.endless else int(self._base.epoch.max())
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples the mixture holds."""
+        return int(
+            sum(self._opened.segments.samples if each.segments is None else self._opened.segments.length[each.segments].sum() for each in self._work.components)
+        )
+
+    @property
+    def datasets(self) -> list[str]:
+        """Return the addresses that the numbers under `dataset` in a batch stand for."""
+        return [part.address for part in self._opened.parts]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Return what reading took so far, over all workers: `frames_decoded`, `frames_used`, `samples`."""
+        found = list(self._counters.values())
+        return {name: sum(each[name] for each in found) for name in (found[0] if found else self._maker.reader.counters().as_dict())}
+
+    def episode_id(self, episode: int) -> str:
+        """Return the id of the episode that a number under `episode` in a batch stands for."""
+        return str(self._opened.episode_id(episode))
+
+    def clip_of(self, samples: Array) -> Array:
+        """Return numbers (N,) that are equal for samples (N,) of one clip."""
+        return self._plan.clip_of(np.asarray(samples))
+
+    @property
+    def _at_end(self) -> bool:
+        return self._schedule.steps is not None and self._done >= self._schedule.steps
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._at_end and self._done:  # the last loop was left at its last batch
+            self._seek(self._schedule.cursors_after(self._done), 0)
+        while self._schedule.steps is None or self._done < self._schedule.steps:
+            number = self._done
+            batch = self._take(number)
+            self._done += 1
+            yield self._as_asked(batch)
+        self._seek(self._schedule.cursors_after(self._done), 0)
+
+    def _take(self, number: int) -> dict[str, Any]:
+        if not self._workers:
+            that = self._maker.planned(self._schedule, self._numbers)
+            assert that is not None
+            batch = self._maker.make(that, self._pool.block(self._maker.size))
+            self._counters[0] = self._maker.reader.counters().as_dict()
+            return batch
+        if self._crew is None:
+            self._crew = Crew(self._work, self._workers, self._prefetch)
+        if not self._started:
+            self._crew.begin(self._base, self._made_before, number)
+            self._started = True
+        turn = self._schedule.owner(self._work.rank, number) % self._workers
+        batch, self._counters[turn] = self._crew.take(turn, number)
+        return batch
+
+    def _as_asked(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self._framework == "numpy":
+            return batch
+        import torch
+
+        return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place between the last batch that was handed out and the next, as plain values, the same on every rank.
+
+        It holds the cursors of all lanes of all ranks as the run began, and how many batches each rank has made since; from both follow the cursors now.
+        """
+        ended = self._at_end
+        layout = self._work.layout
+        return {
+            "state_version": STATE_VERSION,
+            "seed": self._work.seed,
+            "order": self._work.order,
+            "mixture": self._fingerprint(),
+            "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
+            "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
+            "cursors": (self._schedule.cursors_after(self._done) if ended else self._base).as_json(),
+            "made": 0 if ended else self._made_before,
+            "done": 0 if ended else self._done,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the place of a state, also of one that was taken with another number of ranks or workers, or another batch size.
+
+        With the same layout what follows is what would have followed without a stop, batch for batch; with another the same samples are left.
+
+        Raises:
+            UsageError: the state is of another mixture, seed or shuffle.
+        """
+        mine = self.state_dict()
+        names = {
+            "state_version": "format",
+            "seed": "seed",
+            "order": "order",
+            "shuffle": "shuffle",
+            "mixture": "mixture (stores, versions, datasets and conditions)",
+        }
+        for name, what in names.items():
+            if state.get(name) != mine[name]:
+                detail = f": {mine[name]!r} here, {state.get(name)!r} there" if name != "mixture" else f"; here it is {', '.join(self.datasets)}"
+                raise UsageError(f"state: must be of the same {what}{detail}")
+        cursors, made, done = Cursors.from_json(state["cursors"]), int(state["made"]), int(state["done"])
+        if state["layout"] == mine["layout"]:
+            self._seek(cursors, made, done)
+            return
+        there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
+        self._seek(there.cursors_after(done), made + done)
+
+    def _fingerprint(self) -> str:
+        """Return a digest of what the samples are, wherever the stores and the cache lie."""
+        tables = [[part.dataset, part.version, digest_json([part.folder.rsplit("/", 1)[-1]])] for part in self._opened.parts]
+        shares = [[None if each.segments is None else len(each.segments), each.share, each.cap] for each in self._work.components]
+        return digest_json([tables, shares])
+
+    def close(self) -> None:
+        """End the workers and close all files; the place is kept."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew, self._started = None, False
+        self._maker.reader.close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, state: Mapping[str, Any]) -> Loader:
+    made = Loader(work, work.plan().opened, workers, prefetch, framework)
+    made.load_state_dict(state)
+    return made
+
+
+def loader(
+    mixture: Mixture | str,
+    fields: Mapping[str, Field],
+    batch_size: int,
+    seed: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    order: Order = "shuffled",
+    shuffle: Shuffle | None = None,
+    transforms: Sequence[Transform] = (),
+    drop_last: bool = False,
+    prefetch: int = 3,
+    framework: Framework = "torch",
+    cache: CacheOptions | None = CACHE,
+    normalize: Mode | None = None,
+) -> Loader:
+    """Return batches of a mixture.
+
+    A batch is a dict: each field's values (B, ...), `<field>_is_pad`, where bodies differ in width `<field>_mask` (B, D), texts as lists, and of every sample `weight`
+    (0 where the last batch is only filled up), `dataset`, `episode`, `step` and `sample`.
+
+    Args:
+        mixture: which data; an address stands for a mixture of it alone.
+        fields: what a sample holds, by column or role (`camera:primary`, `state`, `action`, `task`).
+        batch_size: samples of a batch on this rank.
+        seed: of the order; the same seed gives the same batches whatever the number of workers and the timing.
+        workers: processes that read ahead; 0 reads in this one.
+        rank, world_size: this process among those that share the samples.
+        order: "shuffled" reads clip by clip through a shuffle buffer; "random" is a perfect shuffle that reads each sample for itself; "sequential" keeps the order.
+        shuffle: how thoroughly, see `Shuffle`; by default as thoroughly as about a GiB of waiting pictures on this rank allows.
+        transforms: called one after the other on each batch, where it is made.
+        drop_last: leave out the last batches instead of filling them up.
+        prefetch: batches that each worker makes ahead.
+        framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
+        normalize: "quantile", "mean_std" or "min_max": bring states and actions to a common scale by the statistics of their dataset, after the transforms;
+            `loader(...).normalize` has the way back.
+        cache: where blocks of remote stores are held on this machine, and how much of them; None for nothing.
+
+    Raises:
+        UsageError: an argument is wrong, or a field matches no column.
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("world_size", world_size, 1), ("prefetch", prefetch, 1)):
+        if value < least:
+            raise UsageError(f"{name}: must be at least {least}, got {value}")
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank: must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
+    if order not in ORDERS:
+        raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
+    require_framework(framework)
+    chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
+    opened = open_mixture(chosen, label_sets(fields), cache)
+    features = feature_documents(opened)
+    windows = resolve(fields, opened, features)
+    components = tuple(opened.components(chosen))
+    shuffling = shuffle or fitting(_picture_bytes(windows), WAITING_BYTES)
+    normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
+    layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
+    work = Work(
+        opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, (*transforms, *([normalizer] if normalizer else [])), cache
+    )
+    return Loader(work, opened, workers, prefetch, framework, normalizer)
+
+
+def _picture_bytes(windows: Sequence[Window]) -> int:
+    """Return about what the pictures of a sample take while they wait: planar YUV, half of RGB, where they keep their size; a window's pictures are mostly those of its neighbours."""
+    pictures = [window for window in windows if window.kind == "pictures"]
+    return sum(
+        int(np.prod(window.shape)) * np.dtype(window.dtype).itemsize // (1 if window.field.size or window.dtype != "uint8" else 2) for window in pictures
+    )
