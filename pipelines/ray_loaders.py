@@ -31,7 +31,7 @@ from dataengine.core.errors import UsageError
 from dataengine.loaders.field import Field
 from dataengine.loaders.map_style import MapDataset, dataset
 from dataengine.loaders.mixture import Mixture
-from dataengine.loaders.opened import open_mixture
+from dataengine.loaders.opening import open_mixture
 from dataengine.loaders.streaming import Loader, loader
 from pipelines.runtime import dataset_of_blocks, train_rank
 
