@@ -275,6 +275,26 @@ def bench_catalog(
     benching.catalog(episodes, commits, repeats, work, as_json)
 
 
+@bench_app.command("load")
+def bench_load(
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="How many are recorded.")] = 40,
+    steps: Annotated[int, typer.Option("--steps", min=20, help="How long each is.")] = 200,
+    height: Annotated[int, typer.Option("--height", min=32, help="Of pictures, px.")] = 240,
+    width: Annotated[int, typer.Option("--width", min=32, help="Of pictures, px.")] = 320,
+    gop: Annotated[int, typer.Option("--gop", min=1, help="Distance of key frames in our videos.")] = 10,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
+    large: Annotated[bool, typer.Option("--large", help="Also the first batch from 10,000 episodes, and opening a million.")] = False,
+    peers: Annotated[str | None, typer.Option("--peers", help="Folder with the peers' virtual environments `lerobot` and `webdataset`.")] = None,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read training samples beside LeRobot and WebDataset on the same frames at equal quality, and beside a bare decode of the same videos."""
+    from pipelines.bench_load_data import RawSpec
+    from pipelines.commands import benching
+
+    benching.load(RawSpec(episodes, steps, height, width), repeats, gop, large, peers, work, as_json)
+
+
 def main() -> None:
     """Run the command line; exit codes: 0 done, 3 some recordings were rejected or problems found, 2 wrong call or config, 1 anything else."""
     try:

@@ -111,8 +111,8 @@ class Crew:
         except OSError:
             raise worker.died() from None
 
-    def take(self, turn: int, number: int) -> tuple[dict[str, Any], dict[str, int]]:
-        """Return a batch, which is the next that this worker makes, and what its worker has read so far."""
+    def take(self, turn: int, number: int) -> tuple[dict[str, Any], Made]:
+        """Return a batch, which is the next that this worker makes, and what its worker says of it."""
         worker = self._workers[turn % len(self._workers)]
         freed = [worker.freed.popleft() for _ in range(len(worker.freed))]
         self._tell(worker, *freed)
@@ -128,7 +128,7 @@ class Crew:
             self._tell(worker, message.block)
         if message.number != number:
             raise RuntimeError(f"loader: expected batch {number} of worker {turn}, got {message.number}")
-        return self._batch(worker, message), message.counters
+        return self._batch(worker, message), message
 
     def _batch(self, worker: _Worker, made: Made) -> dict[str, Any]:
         view = worker.blocks[made.block].view(made.size)

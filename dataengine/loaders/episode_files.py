@@ -121,15 +121,21 @@ class EpisodeFiles:
         self._native = Kept(SHARDS)
         self._labels = Kept(SHARDS, LabelsFile.close)
         self._readers = Kept(READERS, self._retire)
-        self._counted = 0
+        self._counted, self._bytes = 0, 0
 
     @property
     def decoded(self) -> int:
         """Return how many frames of videos were decoded so far."""
         return self._counted + sum(int(reader.decoded) for reader in self._readers)
 
+    @property
+    def bytes_read(self) -> int:
+        """Return how many bytes of videos were read so far."""
+        return self._bytes + sum(int(reader.bytes_read) for reader in self._readers)
+
     def _retire(self, reader: FrameReader) -> None:
         self._counted += reader.decoded
+        self._bytes += reader.bytes_read
         reader.close()
 
     def close(self) -> None:

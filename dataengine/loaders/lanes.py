@@ -10,7 +10,7 @@ by a hashed number of steps, so that lanes do not begin their clips in step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -37,7 +37,7 @@ class Shuffle:
         groups: groups of lanes of each rank; a worker owns whole groups, so that this many workers can share the work.
     """
 
-    clip_steps: int = 40
+    clip_steps: int = 20
     spread: int = 32
     lanes: int = 256
     groups: int = 8
@@ -51,14 +51,6 @@ class Shuffle:
     def waiting(self) -> int:
         """Return about how many decoded samples of a rank wait at any time: half the spread of each lane, and a group of pictures."""
         return self.lanes * (self.spread // 2 + ALIGN_STEPS)
-
-
-def fitting(picture_bytes: int, limit_bytes: int) -> Shuffle:
-    """Return the most thorough shuffle whose waiting samples, of `picture_bytes` of decoded pictures each, take at most `limit_bytes` on a rank."""
-    chosen = Shuffle()
-    while chosen.waiting * picture_bytes > limit_bytes and (chosen.spread > 8 or chosen.lanes > 32):
-        chosen = replace(chosen, spread=chosen.spread // 2) if chosen.spread > 8 else replace(chosen, lanes=chosen.lanes // 2)
-    return chosen
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,20 +17,23 @@ from dataengine.core.errors import UsageError
 from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
-from dataengine.loaders.lanes import Shuffle, fitting
+from dataengine.loaders.fitting import fitted_shuffle
+from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opening import open_mixture
 from dataengine.loaders.plan import ORDERS, Order
+from dataengine.loaders.sample_reader import ON_DAMAGE, OnDamage
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
-from dataengine.loaders.windows import Window, feature_documents, label_sets, resolve
+from dataengine.loaders.windows import feature_documents, label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
 from dataengine.transforms.normalize import Mode, Normalize
 
+logger = logging.getLogger(__name__)
+
 STATE_VERSION = 1
 CACHE = CacheOptions()
-WAITING_BYTES = 5 << 28  # of decoded pictures on a rank, 1.25 GiB
 
 
 class Loader:
@@ -47,6 +52,7 @@ class Loader:
         self._crew: Crew | None = None
         self._pool = BlockPool()
         self._counters: dict[int, dict[str, int]] = {}
+        self._damage: dict[int, dict[str, int]] = {}
         self._seek(self._plan.start(0), 0)
 
     def _seek(self, cursors: Cursors, made: int, done: int = 0) -> None:
@@ -102,9 +108,17 @@ class Loader:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Return what reading took so far, over all workers: `frames_decoded`, `frames_used`, `samples`."""
+        """Return what reading took so far, over all workers: `frames_decoded`, `video_bytes_read`, `frames_used`, `samples`."""
         found = list(self._counters.values())
         return {name: sum(each[name] for each in found) for name in (found[0] if found else self._maker.reader.counters().as_dict())}
+
+    @property
+    def damage(self) -> dict[str, int]:
+        """Return what could not be read so far, as messages, and how many samples were left out for each (with `on_damage="leave_out"`)."""
+        found: Counter[str] = Counter()
+        for damage in self._damage.values():
+            found.update(damage)
+        return dict(found)
 
     def episode_id(self, episode: int) -> str:
         """Return the id of the episode that a number under `episode` in a batch stands for."""
@@ -133,7 +147,7 @@ class Loader:
             that = self._maker.planned(self._schedule, self._numbers)
             assert that is not None
             batch = self._maker.make(that, self._pool.block(self._maker.size))
-            self._counters[0] = self._maker.reader.counters().as_dict()
+            self._note(0, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
             return batch
         if self._crew is None:
             self._crew = Crew(self._work, self._workers, self._prefetch)
@@ -141,8 +155,16 @@ class Loader:
             self._crew.begin(self._base, self._made_before, number)
             self._started = True
         turn = self._schedule.owner(self._work.rank, number) % self._workers
-        batch, self._counters[turn] = self._crew.take(turn, number)
+        batch, made = self._crew.take(turn, number)
+        self._note(turn, made.counters, made.damage)
         return batch
+
+    def _note(self, worker: int, counters: dict[str, int], damage: dict[str, int]) -> None:
+        """Keep what a worker has counted, and log what it could not read when that is new."""
+        self._counters[worker] = counters
+        for message in damage.keys() - self._damage.get(worker, {}).keys():
+            logger.warning("left out: %s", message)
+        self._damage[worker] = damage
 
     def _as_asked(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self._framework == "numpy":
@@ -239,6 +261,7 @@ def loader(
     framework: Framework = "torch",
     cache: CacheOptions | None = CACHE,
     normalize: Mode | None = None,
+    on_damage: OnDamage = "raise",
 ) -> Loader:
     """Return batches of a mixture.
 
@@ -260,6 +283,7 @@ def loader(
         framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
         normalize: "quantile", "mean_std" or "min_max": bring states and actions to a common scale by the statistics of their dataset, after the transforms;
             `loader(...).normalize` has the way back.
+        on_damage: what happens where a sample cannot be read: "raise", or "leave_out": it gets weight 0, is logged and counted in `loader(...).damage`.
         cache: where blocks of remote stores are held on this machine, and how much of them; None for nothing.
 
     Raises:
@@ -272,24 +296,29 @@ def loader(
         raise UsageError(f"rank: must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
     if order not in ORDERS:
         raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
+    if on_damage not in ON_DAMAGE:
+        raise UsageError(f"on_damage: must be one of {', '.join(ON_DAMAGE)}, got {on_damage!r}")
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
     opened = open_mixture(chosen, label_sets(fields), cache)
     features = feature_documents(opened)
     windows = resolve(fields, opened, features)
     components = tuple(opened.components(chosen))
-    shuffling = shuffle or fitting(_picture_bytes(windows), WAITING_BYTES)
+    shuffling = shuffle or fitted_shuffle(opened, windows)
     normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
     layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
     work = Work(
-        opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, (*transforms, *([normalizer] if normalizer else [])), cache
+        opened.parts,
+        components,
+        windows,
+        shuffling,
+        layout,
+        seed,
+        order,
+        chosen.weighted,
+        rank,
+        (*transforms, *([normalizer] if normalizer else [])),
+        cache,
+        on_damage,
     )
     return Loader(work, opened, workers, prefetch, framework, normalizer)
-
-
-def _picture_bytes(windows: Sequence[Window]) -> int:
-    """Return about what the pictures of a sample take while they wait: planar YUV, half of RGB, where they keep their size; a window's pictures are mostly those of its neighbours."""
-    pictures = [window for window in windows if window.kind == "pictures"]
-    return sum(
-        int(np.prod(window.shape)) * np.dtype(window.dtype).itemsize // (1 if window.field.size or window.dtype != "uint8" else 2) for window in pictures
-    )

@@ -55,10 +55,11 @@ class FrameReader:
         self.width, self.height = int(facts["width"]), int(facts["height"])
         # A video that was padded to even sides by our own writer says what part of it is picture.
         self.shape = (int(facts.get("crop_height", self.height)), int(facts.get("crop_width", self.width)))
+        self.bytes_read = 0  # of the file so far
         self.decoded = 0  # frames that the decoder has given so far, also those that nobody asked for
         self._file = file
         self._direct = bool(facts["ranges"]) and int(facts["hidden"]) == 0 and facts["codec"] in DECODERS
-        self._handle: BinaryIO | None = open_bytes(file) if self._direct else None
+        self._handle: BinaryIO | None = open_bytes(file, exact=True) if self._direct else None
         self._decoder: Any = None
         self._converter = RgbConverter(str(facts["matrix"]), str(facts["range"]))
         self._whole = np.empty((self.height, self.width, 3), np.uint8) if self.shape != (self.height, self.width) else None
@@ -291,6 +292,7 @@ class FrameReader:
                 end += 1
             handle.seek(offsets[at])
             span = memoryview(handle.read(until - offsets[at]))
+            self.bytes_read += len(span)
             for row, offset, size in zip(rows[at:end].tolist(), offsets[at:end], sizes[at:end], strict=True):
                 yield row, span[offset - offsets[at] : offset - offsets[at] + size]
             at = end
