@@ -62,7 +62,7 @@ class UnitResult:
     stored_bytes: int
 
 
-class _KnownExcept:
+class KnownExcept:
     """The ids that are in the dataset, without those that the unit is going to replace."""
 
     def __init__(self, known: KnownIds, replaced: frozenset[str]) -> None:
@@ -140,7 +140,7 @@ def ingest_unit(unit: Unit) -> UnitResult:
             open_shard,
             SHARD_UNITS * unit.config.units.bytes,
             SHARD_UNITS * unit.config.units.recordings,
-            _KnownExcept(known, replaced),
+            KnownExcept(known, replaced),
             columns,
             unit.items[0].description,
             policy_of(unit.config),
