@@ -105,11 +105,10 @@ class Crew:
             self._tell(worker, Begin(cursors, made, first, turn, len(self._workers), self._run))
 
     def _tell(self, worker: _Worker, *messages: Any) -> None:
-        try:
+        """Send messages; one that is gone is noticed when it is listened to, after what it may have said before."""
+        with contextlib.suppress(OSError):
             for message in messages:
                 worker.connection.send(message)
-        except OSError:
-            raise worker.died() from None
 
     def take(self, turn: int, number: int) -> tuple[dict[str, Any], Made]:
         """Return a batch, which is the next that this worker makes, and what its worker says of it."""

@@ -33,12 +33,12 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         UsageError: a condition is no condition, or names an unknown column.
     """
     purged = sorted(purged_episodes(store.objects))
-    number = None if store.version is None else store.version.number
+    version = store.version
     key = {
         "format": FORMAT,
         "store": require_store(store.objects)["store_id"],
-        "version": number if not store.open else uuid.uuid4().hex,
-        "catalog": None if store.version is None else store.version.catalog_version,
+        # Not its number alone: copies of a store, each with jobs of its own, have versions of one number.
+        "version": uuid.uuid4().hex if version is None or store.open else [version.number, version.job, version.created_ns, version.catalog_version],
         "dataset": dataset,
         "where": where,
         "where_steps": where_steps,

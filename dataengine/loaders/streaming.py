@@ -305,6 +305,8 @@ def loader(
     windows = resolve(fields, opened, features)
     components = tuple(opened.components(chosen))
     shuffling = shuffle or fitted_shuffle(opened, windows)
+    if order == "shuffled" and workers > shuffling.groups:
+        raise UsageError(f"workers: at most {shuffling.groups} can share the groups of lanes of a rank, got {workers}; give shuffle=Shuffle(groups={workers})")
     normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
     layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
     work = Work(

@@ -195,6 +195,8 @@ def test_sizes(lab: Path) -> None:
     assert np.array_equal(small["camera:primary"][0], cv2.resize(whole["camera:primary"], (48, 32), interpolation=cv2.INTER_AREA))
     assert small["camera:wrist"].shape == (64, 64, 3)
     assert not small["camera:wrist"][:10].any()
+    with pytest.raises(UsageError, match="pictures keep their dtype"):
+        dataset(f"{lab}#lab", {"camera:primary": Field(dtype="float32")})
     with pytest.raises(UsageError, match="size is for pictures"):
         dataset(f"{lab}#lab", {"state": Field(size=(3, 3))})
 

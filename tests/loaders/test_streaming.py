@@ -223,6 +223,8 @@ def test_a_state_of_something_else_is_refused(lab: Path) -> None:
         ({"batch_size": 0}, "batch_size: must be at least 1, got 0"),
         ({"rank": 2, "world_size": 2}, "rank: must be from 0 to world_size - 1 = 1, got 2"),
         ({"order": "sorted"}, "order: must be one of shuffled, random, sequential, got 'sorted'"),
+        ({"workers": 5}, r"workers: at most 4 can share the groups of lanes of a rank, got 5; give shuffle=Shuffle\(groups=5\)"),
+        ({"on_damage": "ignore"}, "on_damage: must be one of raise, leave_out, got 'ignore'"),
         ({"framework": "jax"}, "framework: must be one of numpy, torch, got 'jax'"),
     ],
 )
