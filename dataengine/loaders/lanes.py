@@ -20,7 +20,7 @@ from dataengine.core.randomness import hash64
 from dataengine.loaders.clips import ALIGN_STEPS, Clips
 
 _FRACTION_BITS = 20
-LONG_LANE = 24  # blocks: in longer lanes a cut anywhere costs less than lanes of unequal length
+LONG_LANE = 12  # blocks: in longer lanes a cut anywhere costs less than lanes of unequal length
 _BLOCK = 1024  # places whose keys are sorted together
 _PERMUTE, _TURN, _SPREAD, _DEAL = 1, 2, 3, 4  # what a hash is for
 
@@ -34,7 +34,7 @@ class Shuffle:
     Attributes:
         clip_steps: clips are at most this long; each is decoded in sequence. Shorter ones shuffle better, longer ones decode less twice where key frames are rare.
         spread: by how many places of its lane a sample may be late.
-        lanes: lanes of each rank; a batch draws from lanes / groups of them, in turn.
+        lanes: lanes of each rank. A batch takes a sample from each lane of a group in turn; one that is larger is made of parts from several groups.
         groups: groups of lanes of each rank; a worker owns whole groups, so that this many workers can share the work.
     """
 

@@ -18,6 +18,7 @@ from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
 from dataengine.loaders.fitting import fitted_shuffle
+from dataengine.loaders.joining import joined, split_of
 from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
@@ -60,7 +61,8 @@ class Loader:
         self._base, self._made_before, self._done = cursors, made, done
         self._schedule: Schedule = self._plan.begin(cursors, made)
         self._maker.begin()
-        self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
+        first = done * self._work.layout.split
+        self._numbers = itertools.count(first) if self._schedule.steps is None else iter(range(first, self._schedule.steps))
         self._started = False
 
     def copy(self) -> Loader:
@@ -75,9 +77,10 @@ class Loader:
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
-        if self._schedule.steps is None:
+        total = self._total
+        if total is None:
             raise TypeError("a weighted mixture has no last batch: count the steps yourself")
-        return self._schedule.steps - self._done
+        return total - self._done
 
     @property
     def steps(self) -> int:
@@ -129,18 +132,36 @@ class Loader:
         return self._plan.clip_of(np.asarray(samples))
 
     @property
+    def _total(self) -> int | None:
+        """Return how many batches the schedule has, None where it has no end."""
+        parts, layout = self._schedule.steps, self._work.layout
+        return None if parts is None else parts // layout.split if layout.drop_last else -(-parts // layout.split)
+
+    @property
     def _at_end(self) -> bool:
-        return self._schedule.steps is not None and self._done >= self._schedule.steps
+        return self._total is not None and self._done >= self._total
+
+    def _cursors(self) -> Cursors:
+        """Return the cursors of all lanes now; at the end of an epoch those of the next one's beginning."""
+        steps = self._schedule.steps
+        return self._schedule.cursors_after(steps if steps is not None and self._at_end else self._done * self._work.layout.split)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._at_end and self._done:  # the last loop was left at its last batch
-            self._seek(self._schedule.cursors_after(self._done), 0)
-        while self._schedule.steps is None or self._done < self._schedule.steps:
-            number = self._done
-            batch = self._take(number)
+            self._seek(self._cursors(), 0)
+        while not self._at_end:
+            batch = self._batch(self._done)
             self._done += 1
             yield self._as_asked(batch)
-        self._seek(self._schedule.cursors_after(self._done), 0)
+        self._seek(self._cursors(), 0)
+
+    def _batch(self, number: int) -> dict[str, Any]:
+        """Return a batch, of its parts."""
+        layout = self._work.layout
+        first = number * layout.split
+        last = first + layout.split if self._schedule.steps is None else min(first + layout.split, self._schedule.steps)
+        parts = [self._take(part) for part in range(first, last)]
+        return parts[0] if layout.split == 1 else joined(parts, layout.batch_size, layout.batch_size * layout.split, self._pool)
 
     def _take(self, number: int) -> dict[str, Any]:
         if not self._workers:
@@ -186,8 +207,14 @@ class Loader:
             "order": self._work.order,
             "mixture": self._fingerprint(),
             "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
-            "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
-            "cursors": (self._schedule.cursors_after(self._done) if ended else self._base).as_json(),
+            "layout": {
+                "world_size": layout.world_size,
+                "batch_size": layout.batch_size,
+                "groups": layout.groups,
+                "drop_last": layout.drop_last,
+                "split": layout.split,
+            },
+            "cursors": (self._cursors() if ended else self._base).as_json(),
             "made": 0 if ended else self._made_before,
             "done": 0 if ended else self._done,
         }
@@ -216,8 +243,9 @@ class Loader:
         if state["layout"] == mine["layout"]:
             self._seek(cursors, made, done)
             return
-        there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
-        self._seek(there.cursors_after(done), made + done)
+        layout = Layout(**state["layout"])
+        parts = done * layout.split
+        self._seek(self._plan.with_layout(layout).begin(cursors, made).cursors_after(parts), made + parts)
 
     def _fingerprint(self) -> str:
         """Return a digest of what the samples are, wherever the stores and the cache lie."""
@@ -308,7 +336,8 @@ def loader(
     if order == "shuffled" and workers > shuffling.groups:
         raise UsageError(f"workers: at most {shuffling.groups} can share the groups of lanes of a rank, got {workers}; give shuffle=Shuffle(groups={workers})")
     normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
-    layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
+    split = split_of(batch_size, shuffling.lanes // shuffling.groups) if order == "shuffled" else 1
+    layout = Layout(world_size, batch_size // split, shuffling.groups, drop_last, split)
     work = Work(
         opened.parts,
         components,
