@@ -24,7 +24,7 @@ from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opening import open_mixture
-from dataengine.loaders.plan import ORDERS, Order
+from dataengine.loaders.plan import ORDERS, BatchPlan, Order
 from dataengine.loaders.sample_reader import ON_DAMAGE, OnDamage
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
 from dataengine.loaders.windows import feature_documents, label_sets, resolve
@@ -167,17 +167,26 @@ class Loader:
         if not self._workers:
             that = self._maker.planned(self._schedule, self._numbers)
             assert that is not None
-            batch = self._maker.make(that, self._pool.block(self._maker.size))
-            self._note(0, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
-            return batch
+            return self._make(that)
+        starting = self._crew is None
         if self._crew is None:
             self._crew = Crew(self._work, self._workers, self._prefetch)
         if not self._started:
-            self._crew.begin(self._base, self._made_before, number)
+            self._crew.begin(self._base, self._made_before, number + starting)
             self._started = True
+        if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
+            batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
+            self._maker.begin()
+            return batch
         turn = self._schedule.owner(self._work.rank, number) % self._workers
         batch, made = self._crew.take(turn, number)
         self._note(turn, made.counters, made.damage)
+        return batch
+
+    def _make(self, that: BatchPlan) -> dict[str, Any]:
+        """Make a batch in this process."""
+        batch = self._maker.make(that, self._pool.block(self._maker.size))
+        self._note(-1, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
         return batch
 
     def _note(self, worker: int, counters: dict[str, int], damage: dict[str, int]) -> None:
