@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import UsageError
-from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, loader
+from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, episode_files, loader
 from dataengine.loaders.crew import WorkerDied
 from tests.loaders.conftest import LENGTHS
 from tests.support.numbered import what_is_seen
@@ -193,6 +193,13 @@ def test_a_frame_is_decoded_no_more_often_than_promised(lab: Path) -> None:
     assert counters["frames_used"] == counters["samples"] == sum(LENGTHS)
     clip = 10  # the shortest clip of a cut episode here
     assert counters["frames_decoded"] <= counters["frames_used"] * (1 + 5 / clip)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "random"])
+def test_more_films_than_are_held_open_are_read_all_the_same(lab: Path, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [signature(batch) for batch in batches_of(lab, order=order)]
+    monkeypatch.setattr(episode_files, "READERS", 1)
+    assert [signature(batch) for batch in batches_of(lab, order=order)] == expected
 
 
 def test_the_last_batch_is_filled_up_with_weight_nought_or_dropped(lab: Path) -> None:
