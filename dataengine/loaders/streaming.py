@@ -131,13 +131,13 @@ class Loader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._at_end and self._done:  # the last loop was left at its last batch
-            self._seek(self._schedule.cursors_after(self._done), 0)
+            self._seek(self._plan.start(self.epoch + 1), 0)
         while self._schedule.steps is None or self._done < self._schedule.steps:
             number = self._done
             batch = self._take(number)
             self._done += 1
             yield self._as_asked(batch)
-        self._seek(self._schedule.cursors_after(self._done), 0)
+        self._seek(self._plan.start(self.epoch + 1), 0)
 
     def _take(self, number: int) -> dict[str, Any]:
         if not self._workers:
@@ -184,7 +184,7 @@ class Loader:
             "mixture": self._fingerprint(),
             "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
             "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
-            "cursors": (self._schedule.cursors_after(self._done) if ended else self._base).as_json(),
+            "cursors": (self._plan.start(self.epoch + 1) if ended else self._base).as_json(),
             "made": 0 if ended else self._made_before,
             "done": 0 if ended else self._done,
         }
@@ -212,6 +212,9 @@ class Loader:
         cursors, made, done = Cursors.from_json(state["cursors"]), int(state["made"]), int(state["done"])
         if state["layout"] == mine["layout"]:
             self._seek(cursors, made, done)
+            return
+        if not made and not done and not cursors.emitted.any() and cursors.epoch.min() == cursors.epoch.max():
+            self._seek(self._plan.start(int(cursors.epoch.max())), 0)  # between two epochs: the lanes are dealt anew for these ranks
             return
         there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
         self._seek(there.cursors_after(done), made + done)

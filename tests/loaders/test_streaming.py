@@ -240,6 +240,20 @@ def test_wrong_arguments_are_named(lab: Path, more: dict[str, Any], message: str
         batches_of(lab, **more)
 
 
+def test_the_next_epoch_after_other_ranks_is_that_of_a_new_run(lab: Path) -> None:
+    alone = batches_of(lab)
+    for _ in alone:
+        pass
+    at_the_end, two = alone.state_dict(), [batches_of(lab, rank=rank, world_size=2) for rank in range(2)]
+    for loader_of_one in two:
+        loader_of_one.begin_epoch(1)
+    expected = [[signature(batch) for batch in each] for each in two]
+    for rank in range(2):
+        again = batches_of(lab, rank=rank, world_size=2)
+        again.load_state_dict(at_the_end)
+        assert [signature(batch) for batch in again] == expected[rank]
+
+
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown field 'acton'.*did you mean 'action'"):
         loader(f"{lab}#lab", {"acton": Field()}, 4, framework="numpy")
