@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,21 @@ def test_the_next_epoch_after_other_ranks_is_that_of_a_new_run(lab: Path) -> Non
         again = batches_of(lab, rank=rank, world_size=2)
         again.load_state_dict(at_the_end)
         assert [signature(batch) for batch in again] == expected[rank]
+
+
+def with_tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A transform that leaves torch's tensors."""
+    import torch
+
+    return {**batch, "halved": torch.from_numpy(batch["action"]) / 2}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_may_leave_tensors(lab: Path, workers: int) -> None:
+    with batches_of(lab, workers=workers, transforms=(with_tensors,)) as batches:
+        for batch in batches:
+            assert isinstance(batch["halved"], np.ndarray)
+            assert np.array_equal(batch["halved"] * 2, batch["action"])
 
 
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
