@@ -35,7 +35,7 @@ def require_framework(framework: str) -> None:
 
 
 class MapDataset:
-    """Samples of a mixture by number: `len(data)`, `data[i]`, `data[[3, 1, 2]]`. It may be pickled, and forked before its first use.
+    """Samples of a mixture by number: `len(data)`, `data[i]`, `data[[3, 1, 2]]`. It may be pickled, and of a store on this machine also forked.
 
     The numbers run through the datasets in the order of the mixture, in each through its episodes in the order of their ids, in each through its steps.
     """

@@ -107,6 +107,9 @@ class SampleReader:
             with self._damage([place]):
                 first, gathered = self._piece(plan, spot)
                 gathered.write(spot.step - first, batch, place, texts)
+        for spot in that.spots:
+            if not spot.left:  # its lane is at the end of its epoch, and will not be asked again
+                self._open.pop(spot.lane, None)
         self._finish(that.samples, batch, texts)
         return texts
 

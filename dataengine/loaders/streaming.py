@@ -141,19 +141,14 @@ class Loader:
     def _at_end(self) -> bool:
         return self._total is not None and self._done >= self._total
 
-    def _cursors(self) -> Cursors:
-        """Return the cursors of all lanes now; at the end of an epoch those of the next one's beginning."""
-        steps = self._schedule.steps
-        return self._schedule.cursors_after(steps if steps is not None and self._at_end else self._done * self._work.layout.split)
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._at_end and self._done:  # the last loop was left at its last batch
-            self._seek(self._cursors(), 0)
+            self._seek(self._plan.start(self.epoch + 1), 0)
         while not self._at_end:
             batch = self._batch(self._done)
             self._done += 1
             yield self._as_asked(batch)
-        self._seek(self._cursors(), 0)
+        self._seek(self._plan.start(self.epoch + 1), 0)
 
     def _batch(self, number: int) -> dict[str, Any]:
         """Return a batch, of its parts."""
@@ -223,7 +218,7 @@ class Loader:
                 "drop_last": layout.drop_last,
                 "split": layout.split,
             },
-            "cursors": (self._cursors() if ended else self._base).as_json(),
+            "cursors": (self._plan.start(self.epoch + 1) if ended else self._base).as_json(),
             "made": 0 if ended else self._made_before,
             "done": 0 if ended else self._done,
         }
@@ -251,6 +246,9 @@ class Loader:
         cursors, made, done = Cursors.from_json(state["cursors"]), int(state["made"]), int(state["done"])
         if state["layout"] == mine["layout"]:
             self._seek(cursors, made, done)
+            return
+        if not made and not done and not cursors.emitted.any() and cursors.epoch.min() == cursors.epoch.max():
+            self._seek(self._plan.start(int(cursors.epoch.max())), 0)  # between two epochs: the lanes are dealt anew for these ranks
             return
         layout = Layout(**state["layout"])
         parts = done * layout.split

@@ -117,7 +117,13 @@ class BatchMaker:
         batch: dict[str, Any] = {**arrays, **texts, "epoch": that.epoch}
         for transform in self.work.transforms:
             batch = transform(batch)
-        return batch
+        return {name: _as_array(value) for name, value in batch.items()}
+
+
+def _as_array(value: Any) -> Any:
+    """Return a tensor as an array of the same memory, everything else as it is: a transform may have used torch, whose tensors do not cross the pipe."""
+    torch = sys.modules.get("torch")
+    return value.detach().cpu().numpy() if torch is not None and isinstance(value, torch.Tensor) else value
 
 
 def packed(batch: Mapping[str, Any], block: Array, grow: Callable[[int], Array]) -> tuple[int, tuple[ArraySpec, ...], dict[str, Any]]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dataengine.core.cached_objects import CacheOptions
-from dataengine.loaders import Field, Mixture, Shuffle, loader
+from dataengine.core.errors import UsageError
+from dataengine.loaders import Field, Mixture, Shuffle, dataset, loader
 from tests.support.s3_server import S3, serving
 
 FIELDS = {"camera:primary": Field(steps=[-1, 0]), "camera:wrist": Field(), "action": Field(steps=range(4)), "task": Field()}
@@ -48,6 +49,16 @@ def test_batches_are_those_of_the_folder_and_a_second_pass_asks_for_no_payload(l
     for workers in (0, 2):
         assert contents(address, options, cache, workers) == expected
         assert [line for line in s3.asked() if line.startswith("GET") and any(part in line for part in ("/streams/", "/steps/", "/media/"))] == []
+
+
+def test_a_forked_worker_says_how_to_start_it_instead_of_waiting_for_ever(lab: Path, s3: S3) -> None:
+    from torch.utils.data import DataLoader
+
+    data = dataset(Mixture(f"{s3.upload(lab, 'forked', 'store')}#lab", storage_options=s3.options()), {"action": Field()})
+    with pytest.raises(UsageError, match="start workers with 'spawn'"):
+        next(iter(DataLoader(data, batch_size=4, num_workers=1, multiprocessing_context="fork", timeout=60)))
+    spawned = DataLoader(data, batch_size=40, num_workers=1, multiprocessing_context="spawn", timeout=60)
+    assert sum(len(batch["sample"]) for batch in spawned) == len(data)
 
 
 def test_without_a_cache_the_batches_are_the_same(lab: Path, s3: S3) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import UsageError
-from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, loader
+from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, episode_files, loader
 from dataengine.loaders.crew import WorkerDied
 from tests.loaders.conftest import LENGTHS
 from tests.support.numbered import what_is_seen
@@ -195,6 +196,13 @@ def test_a_frame_is_decoded_no_more_often_than_promised(lab: Path) -> None:
     assert counters["frames_decoded"] <= counters["frames_used"] * (1 + 5 / clip)
 
 
+@pytest.mark.parametrize("order", ["shuffled", "random"])
+def test_more_films_than_are_held_open_are_read_all_the_same(lab: Path, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [signature(batch) for batch in batches_of(lab, order=order)]
+    monkeypatch.setattr(episode_files, "READERS", 1)
+    assert [signature(batch) for batch in batches_of(lab, order=order)] == expected
+
+
 def test_the_last_batch_is_filled_up_with_weight_nought_or_dropped(lab: Path) -> None:
     total = sum(LENGTHS)
     batches = list(batches_of(lab, batch_size=50))
@@ -231,6 +239,35 @@ def test_a_state_of_something_else_is_refused(lab: Path) -> None:
 def test_wrong_arguments_are_named(lab: Path, more: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         batches_of(lab, **more)
+
+
+def test_the_next_epoch_after_other_ranks_is_that_of_a_new_run(lab: Path) -> None:
+    alone = batches_of(lab)
+    for _ in alone:
+        pass
+    at_the_end, two = alone.state_dict(), [batches_of(lab, rank=rank, world_size=2) for rank in range(2)]
+    for loader_of_one in two:
+        loader_of_one.begin_epoch(1)
+    expected = [[signature(batch) for batch in each] for each in two]
+    for rank in range(2):
+        again = batches_of(lab, rank=rank, world_size=2)
+        again.load_state_dict(at_the_end)
+        assert [signature(batch) for batch in again] == expected[rank]
+
+
+def with_tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A transform that leaves torch's tensors."""
+    import torch
+
+    return {**batch, "halved": torch.from_numpy(batch["action"]) / 2}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_may_leave_tensors(lab: Path, workers: int) -> None:
+    with batches_of(lab, workers=workers, transforms=(with_tensors,)) as batches:
+        for batch in batches:
+            assert isinstance(batch["halved"], np.ndarray)
+            assert np.array_equal(batch["halved"] * 2, batch["action"])
 
 
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
