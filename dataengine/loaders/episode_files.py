@@ -29,8 +29,9 @@ from dataengine.store.stored_streams import array_key, media_of, read_items
 from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex
 
-SHARDS = 64
-READERS = 96
+SHARDS = 256
+INDEX_BYTES = 96 << 20  # of the frame indexes of whole films
+READER_FRAMES = 1 << 20  # of the readers of episodes: some 100 B each
 STEPS_BYTES = 96 << 20
 
 Value = TypeVar("Value")
@@ -120,21 +121,24 @@ class EpisodeFiles:
         self._steps = Kept(STEPS_BYTES)
         self._native = Kept(SHARDS)
         self._labels = Kept(SHARDS, LabelsFile.close)
-        self._readers = Kept(READERS, self._retire)
+        self._films = Kept(INDEX_BYTES)
+        self._readers = Kept(READER_FRAMES, self._retire)
+        self._decoders: dict[tuple[Any, ...], Any] = {}
         self._scratch: dict[tuple[int, ...], Array] = {}
         self._counted, self._bytes = 0, 0
 
     @property
     def decoded(self) -> int:
         """Return how many frames of videos were decoded so far."""
-        return self._counted + sum(int(reader.decoded) for reader in self._readers)
+        return self._counted + sum(int(reader.decoded) for reader, _ in self._readers)
 
     @property
     def bytes_read(self) -> int:
         """Return how many bytes of videos were read so far."""
-        return self._bytes + sum(int(reader.bytes_read) for reader in self._readers)
+        return self._bytes + sum(int(reader.bytes_read) for reader, _ in self._readers)
 
-    def _retire(self, reader: FrameReader) -> None:
+    def _retire(self, made: tuple[FrameReader, int]) -> None:
+        reader, _ = made
         self._counted += reader.decoded
         self._bytes += reader.bytes_read
         reader.close()
@@ -218,18 +222,28 @@ class EpisodeFiles:
             return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where)
         media, track = media_of(row, entry), int(entry["track"])
 
+        first, count = int(entry["first_frame"]), int(entry["frames"])
+
+        def cut() -> tuple[FrameReader, int]:
+            return self._readers.get(
+                (part, media, track, first), lambda: self._open_video(objects, (part, media, track), first, count), lambda made: 20 + len(made[0])
+            )
+
         def reader() -> FrameReader:
-            return self._readers.get((part, media, track), lambda: self._open_video(objects, media, track))
+            return cut()[0]
 
         fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
         grey = not colour and str(reader().index.facts["pix_fmt"]).startswith("gray")
-        return VideoPictures(reader, int(entry["first_frame"]), grey, fetch, self._scratch)
+        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch)
 
-    def _open_video(self, objects: Objects, media: str, track: int) -> FrameReader:
-        columns, facts = read_index(objects, media, track)
+    def _open_video(self, objects: Objects, film: tuple[int, str, int], first: int, count: int) -> tuple[FrameReader, int]:
+        """Return a reader of an episode's part of a film, and which frame of the film is its first."""
+        _, media, track = film
+        index = self._films.get(film, lambda: FrameIndex.from_columns(*read_index(objects, media, track)), lambda made: 64 * len(made))
         local = objects.local(media)
         with naming_damage(objects, media, "a video file as its index describes it"):
-            return FrameReader(str(local) if local is not None else objects.open(media), FrameIndex.from_columns(columns, facts), media)
+            part, before = index.part(first, count)
+            return FrameReader(str(local) if local is not None else objects.open(media), part, media, self._decoders), before
 
     def native(self, episode: int, stream: str) -> NativeStream | None:
         """Return a stream of an episode on its own clock, None where the episode lacks it."""

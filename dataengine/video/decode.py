@@ -11,7 +11,6 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,8 +22,7 @@ from dataengine.video.container import MediaFile, media_name, open_bytes, open_c
 from dataengine.video.decoders import DECODERS, decoder_for, padded_packet
 from dataengine.video.index import FrameIndex
 
-# Neighbouring packets are read together as long as what lies between them (sound, other cameras) is no more than this.
-_GAP_BYTES = 1 << 16
+_GAP_BYTES = 1 << 16  # packets are read together as long as no more than this lies between them (sound, other cameras)
 _SPAN_BYTES = 1 << 22
 
 
@@ -44,11 +42,12 @@ class FrameReader:
         file: a path on this machine, or a seekable binary file, which the reader then owns the position of.
         index: the track's frame index of this very file.
         where: what to call the file in messages.
+        decoders: those of all readers of this process, by what they are set up with. A reader that shares them opens its file for each run: thousands can be kept.
 
     A damaged frame raises BadRecording when it is read; the other frames stay readable. One reader belongs to one process and thread.
     """
 
-    def __init__(self, file: MediaFile, index: FrameIndex, where: str = "") -> None:
+    def __init__(self, file: MediaFile, index: FrameIndex, where: str = "", decoders: dict[tuple[Any, ...], Any] | None = None) -> None:
         facts = index.facts
         self.index = index
         self.where = f"{where or media_name(file)}: track {index.track}"
@@ -59,8 +58,11 @@ class FrameReader:
         self.decoded = 0  # frames that the decoder has given so far, also those that nobody asked for
         self._file = file
         self._direct = bool(facts["ranges"]) and int(facts["hidden"]) == 0 and facts["codec"] in DECODERS
-        self._handle: BinaryIO | None = open_bytes(file, exact=True) if self._direct else None
-        self._decoder: Any = None
+        self._shares = decoders is not None
+        self._decoders: dict[tuple[Any, ...], Any] = {} if decoders is None else decoders
+        self._setup = (str(facts["codec"]), base64.b64decode(str(facts["extradata"])), self.width, self.height)
+        self._handle: BinaryIO | None = open_bytes(file, exact=True) if self._direct and not self._shares else None
+        self._closed = False
         self._converter = RgbConverter(str(facts["matrix"]), str(facts["range"]))
         self._whole = np.empty((self.height, self.width, 3), np.uint8) if self.shape != (self.height, self.width) else None
         self._row_of_order = np.argsort(index.order, kind="stable")
@@ -91,14 +93,15 @@ class FrameReader:
     def __enter__(self) -> FrameReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let the decoder go, and the file where the reader opened it."""
+        """Let go the decoder and the file that the reader opened."""
         if self._handle is not None and self._handle is not self._file:
             self._handle.close()
-        self._handle, self._decoder = None, None
+        self._handle, self._closed = None, True
+        self._decoders = {}
 
     def _rows(self, frames: Sequence[int] | Array) -> Array:
         wanted = np.asarray(frames, dtype=np.int64).reshape(-1)
@@ -306,31 +309,41 @@ class FrameReader:
 
     def _payloads(self, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
         """Yield (row, bytes) of the packets start .. stop in decoding order, reading neighbours together."""
-        handle, index = self._handle, self.index
-        require(handle is not None, f"{self.where}: the reader is closed")
-        assert handle is not None
+        require(not self._closed, f"{self.where}: the reader is closed")
+        index = self.index
+        handle = open_bytes(self._file, exact=True) if self._handle is None else self._handle
         rows = self._row_of_order[start : stop + 1]
         offsets, sizes = index.offset[rows].tolist(), index.size[rows].tolist()
         at = 0
-        while at < len(rows):
-            end, until = at, offsets[at]
-            while end < len(rows) and 0 <= offsets[end] - until <= _GAP_BYTES and (end == at or offsets[end] + sizes[end] - offsets[at] <= _SPAN_BYTES):
-                until = offsets[end] + sizes[end]
-                end += 1
-            handle.seek(offsets[at])
-            span = memoryview(handle.read(until - offsets[at]))
-            self.bytes_read += len(span)
-            for row, offset, size in zip(rows[at:end].tolist(), offsets[at:end], sizes[at:end], strict=True):
-                yield row, span[offset - offsets[at] : offset - offsets[at] + size]
-            at = end
+        try:
+            while at < len(rows):
+                end, until = at, offsets[at]
+                while end < len(rows) and 0 <= offsets[end] - until <= _GAP_BYTES and (end == at or offsets[end] + sizes[end] - offsets[at] <= _SPAN_BYTES):
+                    until = offsets[end] + sizes[end]
+                    end += 1
+                handle.seek(offsets[at])
+                span = memoryview(handle.read(until - offsets[at]))
+                self.bytes_read += len(span)
+                for row, offset, size in zip(rows[at:end].tolist(), offsets[at:end], sizes[at:end], strict=True):
+                    yield row, span[offset - offsets[at] : offset - offsets[at] + size]
+                at = end
+        finally:
+            if handle is not self._handle and handle is not self._file:
+                handle.close()
+
+    def _borrow_decoder(self) -> Any:  # one that holds nothing of another film
+        found, owner = self._decoders.get(self._setup, (None, None))
+        if found is None:
+            found = decoder_for(*self._setup)
+        elif owner is not self:
+            found.flush_buffers()
+        self._decoders[self._setup] = found, self
+        return found
 
     def _direct_run(self, run: _Run) -> Iterator[tuple[int, Any]]:
         import av
 
-        if self._decoder is None:
-            facts = self.index.facts
-            self._decoder = decoder_for(str(facts["codec"]), base64.b64decode(str(facts["extradata"])), self.width, self.height)
-        decoder, left, pending = self._decoder, set(run.rows), 0
+        decoder, left, pending = self._borrow_decoder(), set(run.rows), 0
         try:
             for row, payload in chain(self._payloads(run.start, run.stop), ((-1, None),)):
                 if payload is None and not pending:
@@ -345,10 +358,10 @@ class FrameReader:
             else:
                 decoder.flush_buffers()
         except (av.FFmpegError, MemoryError) as error:
-            self._decoder = None
+            self._decoders.pop(self._setup, None)
             raise self._lost(min(left, default=run.stop)) from error
         except GeneratorExit:
-            self._decoder = None
+            self._decoders.pop(self._setup, None)
             raise
 
     def _demuxed_run(self, run: _Run) -> Iterator[tuple[int, Any]]:

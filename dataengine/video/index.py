@@ -78,6 +78,24 @@ class FrameIndex:
     def __len__(self) -> int:
         return len(self.pts_ns)
 
+    def part(self, first: int, count: int) -> tuple[FrameIndex, int]:
+        """Return an index of what decoding frames [first, first + count) needs, and the number of its first frame: a film of many episodes, cut to one of them.
+
+        Where that does not lie in one piece of the decoding order, it is the whole index, and 0.
+        """
+        keys = np.flatnonzero(self.key[: first + 1])
+        if not count or not len(keys) or int(self.facts.get("hidden", 0)):
+            return self, 0
+        begin = int(keys[-2:][0])  # one group earlier: pictures that are shown before their key frame need it
+        last = int(self.order[first : first + count].max())
+        end = max(first + count, int(np.flatnonzero(self.order <= last)[-1]) + 1)
+        order = self.order[begin:end]
+        least = int(order.min())
+        if (begin == 0 and end == len(self)) or int(order.max()) - least != len(order) - 1:
+            return self, 0
+        columns = {name: values[begin:end] for name, values in self.as_columns().items()}
+        return FrameIndex.from_columns({**columns, "order": order - least}, self.as_facts()), begin
+
     def as_columns(self) -> dict[str, Array]:
         """Return the arrays by name, each (N,)."""
         return {name: getattr(self, name) for name in COLUMNS}

@@ -199,7 +199,7 @@ def test_a_frame_is_decoded_no_more_often_than_promised(lab: Path) -> None:
 @pytest.mark.parametrize("order", ["shuffled", "random"])
 def test_more_films_than_are_held_open_are_read_all_the_same(lab: Path, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [signature(batch) for batch in batches_of(lab, order=order)]
-    monkeypatch.setattr(episode_files, "READERS", 1)
+    monkeypatch.setattr(episode_files, "READER_FRAMES", 1)
     assert [signature(batch) for batch in batches_of(lab, order=order)] == expected
 
 
