@@ -111,12 +111,12 @@ class Crew:
                 worker.freed.append(worker.waiting.popleft().block)
             self._tell(worker, Begin(cursors, made, first, turn, len(self._workers), self._run))
 
-    def _tell(self, worker: _Worker, *messages: Any) -> None:
-        try:
+    @staticmethod
+    def _tell(worker: _Worker, *messages: Any) -> None:
+        """Send messages; a worker that is gone is found out, and why, when its next batch is taken."""
+        with contextlib.suppress(OSError):
             for message in messages:
                 worker.connection.send(message)
-        except OSError:
-            raise worker.died() from None
 
     def take(self, turn: int, number: int) -> tuple[dict[str, Any], Made]:
         """Return a batch, which is the next that this worker makes, and what its worker says of it."""
