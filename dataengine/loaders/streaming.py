@@ -65,10 +65,10 @@ class Loader:
 
     def copy(self) -> Loader:
         """Return another loader at the same place, with workers and files of its own."""
-        return _made_again(self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+        return _made_again(self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self._work, self._workers, self._prefetch, self._framework, self.state_dict())
+        return _made_again, (self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict())
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
@@ -246,8 +246,8 @@ class Loader:
         self.close()
 
 
-def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, state: Mapping[str, Any]) -> Loader:
-    made = Loader(work, work.plan().opened, workers, prefetch, framework)
+def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, normalize: Normalize | None, state: Mapping[str, Any]) -> Loader:
+    made = Loader(work, work.plan().opened, workers, prefetch, framework, normalize)
     made.load_state_dict(state)
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -215,6 +216,13 @@ def test_states_and_actions_are_brought_to_one_scale_and_back(mixed: Path, mode:
         if mode == "min_max":
             assert np.abs(after["state"][there]).max() <= 1 + 1e-6
         assert not np.array_equal(after["state"], before["state"])
+
+
+def test_a_loader_that_was_pickled_knows_the_way_back_still(mixed: Path) -> None:
+    scaled = batches(f"{mixed}#one", normalize="mean_std")
+    for again in (pickle.loads(pickle.dumps(scaled)), scaled.copy()):
+        assert again.normalize == scaled.normalize is not None
+        assert np.array_equal(next(iter(again))["action"], next(iter(scaled.copy()))["action"])
 
 
 def test_relative_actions_are_scaled_by_statistics_of_relative_actions(mixed: Path) -> None:
