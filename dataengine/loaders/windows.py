@@ -22,6 +22,8 @@ CAMERA = "camera:"
 LABEL = "label:"
 ROLES: dict[str, str] = {"state": "observation.state", "action": "action"}  # field → the column that is taken where there is one of that name
 
+OF_EVERY_BATCH = frozenset(["weight", "dataset", "episode", "step", "sample", "epoch"])
+
 Features = dict[tuple[int, str], dict[str, Column]]  # (part, digest of the feature document) → columns
 
 
@@ -80,6 +82,11 @@ def resolve(fields: Mapping[str, Field], opened: Opened, features: Features) -> 
     """
     if not fields:
         raise UsageError("fields: must name a column or role, such as 'camera:primary', 'state', 'action' or 'task'; got none")
+    taken = sorted(OF_EVERY_BATCH & fields.keys())
+    if taken:
+        raise UsageError(
+            f"field {taken[0]!r}: is the name of what every batch says of its samples; give the field another, and Source(columns={{...}}) its column"
+        )
     return tuple(_window(name, field, features, opened) for name, field in fields.items())
 
 

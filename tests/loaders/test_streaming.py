@@ -289,6 +289,17 @@ def test_a_worker_that_does_not_start_is_reported(lab: Path, size: int, monkeypa
         next(iter(batches))
 
 
+@pytest.mark.parametrize("wrong", [{"dtype": "float33"}, {"dtype": "str"}, {"seconds": [0.0, float("nan")]}])
+def test_fields_that_no_batch_can_hold_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"Field: (dtype|seconds) must be"):
+        Field(**wrong)
+
+
+def test_a_field_does_not_take_the_name_of_what_every_batch_has(lab: Path) -> None:
+    with pytest.raises(UsageError, match="field 'weight': is the name of what every batch says"):
+        loader(f"{lab}#lab", {"weight": Field()}, 4, framework="numpy")
+
+
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown field 'acton'.*did you mean 'action'"):
         loader(f"{lab}#lab", {"acton": Field()}, 4, framework="numpy")
