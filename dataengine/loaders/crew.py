@@ -113,7 +113,7 @@ class Crew:
 
     @staticmethod
     def _tell(worker: _Worker, *messages: Any) -> None:
-        """Send messages; a worker that is gone is found out, and why, when its next batch is taken."""
+        """Send messages; one that is gone is noticed when it is listened to, after what it may have said before."""
         with contextlib.suppress(OSError):
             for message in messages:
                 worker.connection.send(message)

@@ -14,7 +14,7 @@ from dataengine.core.errors import UsageError
 from dataengine.core.randomness import hash64
 from dataengine.loaders.clips import Clips
 from dataengine.loaders.flat_schedule import FlatSchedule, permuted
-from dataengine.loaders.lanes import EpochOrder, Lane, Piece, Shuffle
+from dataengine.loaders.lanes import EpochOrder, Lane, Piece, Shuffle, lane_count
 from dataengine.loaders.opened import Component, Opened
 from dataengine.loaders.schedule import Cursors, EpochSchedule, Layout, Schedule
 from dataengine.loaders.weighted_schedule import WeightedSchedule
@@ -70,7 +70,8 @@ class Plan:
 
     def lanes(self) -> int:
         """Return the lanes of a new run."""
-        return self.shuffle.lanes * self.layout.world_size
+        least = self.shuffle.lanes * self.layout.world_size
+        return least if self.endless or self.order != "shuffled" else lane_count(self._clips[0], least)
 
     def _deal(self, lanes: int) -> None:
         """Deal the clips to so many lanes: those of the run whose cursors they are."""

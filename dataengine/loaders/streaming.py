@@ -18,12 +18,13 @@ from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
 from dataengine.loaders.fitting import fitted_shuffle
+from dataengine.loaders.joining import joined, split_of
 from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opening import open_mixture
-from dataengine.loaders.plan import ORDERS, Order
+from dataengine.loaders.plan import ORDERS, BatchPlan, Order
 from dataengine.loaders.sample_reader import ON_DAMAGE, OnDamage
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
 from dataengine.loaders.windows import feature_documents, label_sets, resolve
@@ -60,21 +61,26 @@ class Loader:
         self._base, self._made_before, self._done = cursors, made, done
         self._schedule: Schedule = self._plan.begin(cursors, made)
         self._maker.begin()
-        self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
+        first = done * self._work.layout.split
+        self._numbers = itertools.count(first) if self._schedule.steps is None else iter(range(first, self._schedule.steps))
         self._started = False
 
     def copy(self) -> Loader:
         """Return another loader at the same place, with workers and files of its own."""
-        return _made_again(self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict())
+        return _made_again(*self._recipe())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict())
+        return _made_again, self._recipe()
+
+    def _recipe(self) -> tuple[Any, ...]:
+        return self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict()
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
-        if self._schedule.steps is None:
+        total = self._total
+        if total is None:
             raise TypeError("a weighted mixture has no last batch: count the steps yourself")
-        return self._schedule.steps - self._done
+        return total - self._done
 
     @property
     def steps(self) -> int:
@@ -126,38 +132,60 @@ class Loader:
         return self._plan.clip_of(np.asarray(samples))
 
     @property
+    def _total(self) -> int | None:
+        """Return how many batches the schedule has, None where it has no end."""
+        parts, layout = self._schedule.steps, self._work.layout
+        return None if parts is None else parts // layout.split if layout.drop_last else -(-parts // layout.split)
+
+    @property
     def _at_end(self) -> bool:
-        return self._schedule.steps is not None and self._done >= self._schedule.steps
+        return self._total is not None and self._done >= self._total
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._at_end and self._done:  # the last loop was left at its last batch
             self._seek(self._plan.start(self.epoch + 1), 0)
-        while self._schedule.steps is None or self._done < self._schedule.steps:
-            number = self._done
-            batch = self._take(number)
+        while not self._at_end:
+            batch = self._batch(self._done)
             self._done += 1
             yield self._as_asked(batch)
         self._seek(self._plan.start(self.epoch + 1), 0)
+
+    def _batch(self, number: int) -> dict[str, Any]:
+        """Return a batch, of its parts."""
+        layout = self._work.layout
+        first = number * layout.split
+        last = first + layout.split if self._schedule.steps is None else min(first + layout.split, self._schedule.steps)
+        parts = [self._take(part) for part in range(first, last)]
+        return parts[0] if layout.split == 1 else joined(parts, layout.batch_size, layout.batch_size * layout.split, self._pool)
 
     def _take(self, number: int) -> dict[str, Any]:
         if not self._workers:
             that = self._maker.planned(self._schedule, self._numbers)
             assert that is not None
-            batch = self._maker.make(that, self._pool.block(self._maker.size))
-            self._note(0, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
-            return batch
+            return self._make(that)
+        starting = self._crew is None
         if self._crew is None:
             self._crew = Crew(self._work, self._workers, self._prefetch)
         if not self._started:
-            self._crew.begin(self._base, self._made_before, number)
+            self._crew.begin(self._base, self._made_before, number + starting)
             self._started = True
-        turn = self._schedule.owner(self._work.rank, number) % self._workers
         try:
+            if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
+                batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
+                self._maker.begin()
+                return batch
+            turn = self._schedule.owner(self._work.rank, number) % self._workers
             batch, made = self._crew.take(turn, number)
         except DataEngineError:
             self._dismiss()  # the next loop begins with new workers at the place of this batch
             raise
         self._note(turn, made.counters, made.damage)
+        return batch
+
+    def _make(self, that: BatchPlan) -> dict[str, Any]:
+        """Make a batch in this process."""
+        batch = self._maker.make(that, self._pool.block(self._maker.size))
+        self._note(-1, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
         return batch
 
     def _note(self, worker: int, counters: dict[str, int], damage: dict[str, int]) -> None:
@@ -187,7 +215,13 @@ class Loader:
             "order": self._work.order,
             "mixture": self._fingerprint(),
             "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
-            "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
+            "layout": {
+                "world_size": layout.world_size,
+                "batch_size": layout.batch_size,
+                "groups": layout.groups,
+                "drop_last": layout.drop_last,
+                "split": layout.split,
+            },
             "cursors": (self._plan.start(self.epoch + 1) if ended else self._base).as_json(),
             "made": 0 if ended else self._made_before,
             "done": 0 if ended else self._done,
@@ -220,8 +254,9 @@ class Loader:
         if not made and not done and not cursors.emitted.any() and cursors.epoch.min() == cursors.epoch.max():
             self._seek(self._plan.start(int(cursors.epoch.max())), 0)  # between two epochs: the lanes are dealt anew for these ranks
             return
-        there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
-        self._seek(there.cursors_after(done), made + done)
+        layout = Layout(**state["layout"])
+        parts = done * layout.split
+        self._seek(self._plan.with_layout(layout).begin(cursors, made).cursors_after(parts), made + parts)
 
     def _fingerprint(self) -> str:
         """Return a digest of what the samples are, wherever the stores and the cache lie."""
@@ -315,7 +350,8 @@ def loader(
     if order == "shuffled" and workers > shuffling.groups:
         raise UsageError(f"workers: at most {shuffling.groups} can share the groups of lanes of a rank, got {workers}; give shuffle=Shuffle(groups={workers})")
     normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
-    layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
+    split = split_of(batch_size, shuffling.lanes // shuffling.groups) if order == "shuffled" else 1
+    layout = Layout(world_size, batch_size // split, shuffling.groups, drop_last, split)
     work = Work(
         opened.parts,
         components,

@@ -154,3 +154,18 @@ def test_arrays_of_a_numpy_batch_are_the_users(lab: Path, workers: int) -> None:
             batch["state"] += 1000
             kept.append(batch["camera:primary"][0, 0])  # a view alone keeps its block
     assert [np.unique(picture).tolist() for picture in kept] == [[number] for number in range(len(kept))]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whoever_holds_the_memory_keeps_it(lab: Path, workers: int) -> None:
+    """As JAX does, which holds a buffer or a DLPack capsule of an array as long as a device reads it."""
+    expected = [batch["state"].copy() for batch in loader(f"{lab}#lab", FIELDS, 16, framework="numpy")]
+    held: list[Any] = []
+    with loader(f"{lab}#lab", FIELDS, 16, framework="numpy", workers=workers, prefetch=1) as batches:
+        for number, batch in enumerate(batches):
+            arrays = {name: value for name, value in batch.items() if isinstance(value, np.ndarray)}
+            assert set(batch) - set(arrays) == {"task", "epoch"}
+            held.append(memoryview(arrays["state"]) if number % 2 else np.from_dlpack(arrays["state"]))
+            del batch, arrays
+    for state, should in zip(held, expected, strict=True):
+        assert np.array_equal(np.asarray(state), should)

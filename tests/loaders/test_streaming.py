@@ -303,3 +303,46 @@ def test_a_field_does_not_take_the_name_of_what_every_batch_has(lab: Path) -> No
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown field 'acton'.*did you mean 'action'"):
         loader(f"{lab}#lab", {"acton": Field()}, 4, framework="numpy")
+
+
+WIDE = Shuffle(clip_steps=20, spread=8, lanes=32, groups=4)  # eight lanes a group: a batch of 24 is made of three parts
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_large_batch_is_made_of_parts_from_several_groups(lab: Path, drop_last: bool) -> None:
+    alone = list(batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last))
+    total = sum(LENGTHS)
+    assert [len(batch["weight"]) for batch in alone] == [24] * (total // 24 + (not drop_last))
+    seen = Counter(where for batch in alone for where in numbers_of(batch))
+    assert max(seen.values()) == 1
+    assert sum(seen.values()) == (total // 24 * 24 if drop_last else total)
+    signatures = [signature(batch) for batch in alone]
+    with batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last, workers=3) as batches:
+        for number, batch in enumerate(batches):
+            assert signature(batch) == signatures[number]
+            if number == 4:
+                break
+        state = json.loads(json.dumps(batches.state_dict()))
+    with batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last, workers=1) as again:
+        again.load_state_dict(state)
+        assert [signature(batch) for batch in again] == signatures[5:]
+        assert again.epoch == 1
+        assert len(again) == len(signatures)
+
+
+def test_parts_and_ranks_after_a_stop(lab: Path) -> None:
+    seen: Counter[tuple[int, int]] = Counter()
+    states = []
+    for rank in range(2):
+        batches = batches_of(lab, batch_size=24, shuffle=WIDE, rank=rank, world_size=2)
+        for number, batch in enumerate(batches):
+            seen.update(numbers_of(batch))
+            if number == 2:
+                break
+        states.append(batches.state_dict())
+    assert states[0] == states[1]
+    rest = batches_of(lab, batch_size=16, shuffle=WIDE)
+    rest.load_state_dict(states[0])
+    for batch in rest:
+        seen.update(numbers_of(batch))
+    assert seen == EVERYTHING

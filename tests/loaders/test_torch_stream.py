@@ -113,6 +113,17 @@ def test_a_pickled_loader_stands_where_it_stood(lab: Path, epochs: list[list[Any
     assert [signature(batch) for batch in again.copy()] == epochs[1]
 
 
+def test_a_copy_is_normalised_as_its_original(lab: Path) -> None:
+    batches = batches_of(lab, normalize="min_max")
+    again = pickle.loads(pickle.dumps(batches))
+    assert again.normalize == batches.normalize is not None
+    one, other = next(iter(batches)), next(iter(again))
+    assert torch.equal(one["action"], other["action"])
+    assert -1 <= one["action"].min() < 0 < one["action"].max() <= 1
+    back = again.normalize.inverse({name: other[name].numpy() for name in ("state", "dataset")})
+    assert back["state"][:, 1].round().tolist() == one["step"].tolist()
+
+
 def test_a_weighted_mixture_streams_without_end(lab: Path) -> None:
     batches = loader(Mixture({f"{lab}#lab": 1.0}), FIELDS, 16, seed=3)
     rows = iter(DataLoader(TorchStream(batches), batch_size=None, num_workers=1, multiprocessing_context="fork"))
