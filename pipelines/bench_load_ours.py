@@ -67,7 +67,7 @@ def read_stream(spec: dict[str, Any]) -> dict[str, Any]:
         return opened[0]  # type: ignore[no-any-return]
 
     def counters() -> dict[str, float]:
-        return {name: float(opened[0].counters.get(name, 0)) for name in ("frames_decoded", "frames_used", "bytes_read")}
+        return {name: float(opened[0].counters.get(name, 0)) for name in ("frames_decoded", "frames_used", "video_bytes_read")}
 
     def size_of(batch: Any) -> int:
         return int(np.count_nonzero(np.asarray(batch["weight"])))

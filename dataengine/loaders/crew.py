@@ -45,7 +45,12 @@ class _Worker:
         self.freed: deque[int] = deque()
         self.held = 0
         self.waiting: deque[Made] = deque()
-        self.connection.send_bytes(work)
+        try:
+            self.connection.send_bytes(work)
+        except OSError:
+            died = self.died()
+            self.close()
+            raise died from None
 
     def died(self) -> WorkerDied:
         """Return what to say of a worker that is gone."""
@@ -86,6 +91,8 @@ class Crew:
 
     def __init__(self, work: Work, count: int, prefetch: int) -> None:
         try:
+            if b"__main__" in pickle.dumps(work.transforms):  # which a worker, a program of its own, does not have
+                raise AttributeError("it is of the program that runs, '__main__'")
             told = pickle.dumps(work)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UsageError(f"transforms: must be importable by a worker, got one that is not ({error}); define it in a module, or use workers=0") from None
@@ -104,7 +111,8 @@ class Crew:
                 worker.freed.append(worker.waiting.popleft().block)
             self._tell(worker, Begin(cursors, made, first, turn, len(self._workers), self._run))
 
-    def _tell(self, worker: _Worker, *messages: Any) -> None:
+    @staticmethod
+    def _tell(worker: _Worker, *messages: Any) -> None:
         """Send messages; one that is gone is noticed when it is listened to, after what it may have said before."""
         with contextlib.suppress(OSError):
             for message in messages:

@@ -206,8 +206,11 @@ class EpisodeFiles:
             return EpisodePurged(f"{where}: was purged since it was listed; open the loader again")
         return StoreError(f"{where}: expected {self._count(episode)} steps as the catalog says, found {found}; restore the steps file from a copy")
 
-    def pictures(self, episode: int, stream: str, colour: bool) -> PictureSource | None:
-        """Return the pictures of a camera of an episode, None where it lacks it; without `colour`, grey video gives its sample values as they are coded."""
+    def pictures(self, episode: int, stream: str, colour: bool, exact: bool) -> PictureSource | None:
+        """Return the pictures of a camera of an episode, None where it lacks it.
+
+        Without `colour`, grey video gives its sample values as they are coded; `exact` pictures (depth, masks) are scaled without mixing values.
+        """
         entry = self.entry(episode, stream)
         if entry is None:
             return None
@@ -217,9 +220,9 @@ class EpisodeFiles:
         where = f"{self.opened.episode_id(episode)}: {stream}"
         if entry["kind"] == "items":
             items = read_items(objects, array_key(row, entry), entry).data
-            return ItemPictures(items, where)  # type: ignore[arg-type]
+            return ItemPictures(items, where, exact)  # type: ignore[arg-type]
         if entry["kind"] == "array":
-            return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where)
+            return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where, exact)
         media, track = media_of(row, entry), int(entry["track"])
 
         first, count = int(entry["first_frame"]), int(entry["frames"])
@@ -234,7 +237,7 @@ class EpisodeFiles:
 
         fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
         grey = not colour and str(reader().index.facts["pix_fmt"]).startswith("gray")
-        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch)
+        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch, exact)
 
     def _open_video(self, objects: Objects, film: tuple[int, str, int], first: int, count: int) -> tuple[FrameReader, int]:
         """Return a reader of an episode's part of a film, and which frame of the film is its first."""

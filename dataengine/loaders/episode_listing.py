@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import shutil
 import stat
 import tempfile
 import uuid
@@ -22,6 +25,8 @@ from dataengine.store import layout, query
 from dataengine.store.removed import purged_episodes
 from dataengine.store.step_conditions import kept_steps, step_condition
 from dataengine.store.store import Store, require_store
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 SYNTHETIC = "world_model"
@@ -47,16 +52,43 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         "purged": purged,
         "label_sets": list(label_sets),
     }
-    folder = default_folder() / "episodes" / digest_json(key)
-    if not folder.is_dir():
-        table = _build(store, dataset, where, where_steps, purged, label_sets)
-        try:
+    home = _passing_folder() if version is None or store.open else default_folder() / "episodes"
+    folder = home / digest_json(key)
+    kept = _kept(folder)
+    if kept is not None:
+        return kept, folder
+    table = _build(store, dataset, where, where_steps, purged, label_sets)
+    try:
+        table.save(folder)
+    except OSError:  # a home that cannot be written to: a folder that lives as long as the machine runs does as well
+        folder = _temporary_folder() / "episodes" / folder.name
+        if _kept(folder) is None:
             table.save(folder)
-        except OSError:  # a home that cannot be written to: a folder that lives as long as the machine runs does as well
-            folder = _temporary_folder() / "episodes" / folder.name
-            if not folder.is_dir():
-                table.save(folder)
     return EpisodeTable.load(folder), folder
+
+
+def _kept(folder: Path) -> EpisodeTable | None:
+    """Return the table in a folder, None where there is none; one that is damaged, as after a power cut, is removed."""
+    if not folder.is_dir():
+        return None
+    try:
+        return EpisodeTable.load(folder)
+    except (OSError, ValueError, EOFError) as error:
+        log.warning("%s: is not what was written there (%s); it is made anew", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _passing_folder() -> Path:
+    """Return a new folder that is gone with this process: what is not a version yet is listed anew each time."""
+    folder, process = Path(tempfile.mkdtemp(prefix="dataengine-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def _temporary_folder() -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from dataengine.core.errors import UsageError
 from dataengine.transforms.resizing import FITS, Fit
@@ -50,6 +53,10 @@ class Field:
             raise UsageError(f"Field: rows must be at least 1, got {self.rows}")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
             raise UsageError(f"Field: size must be (height, width) in px, got {self.size}")
+        if self.seconds is not None and not all(math.isfinite(value) for value in self.seconds):
+            raise UsageError(f"Field: seconds must be finite, got {self.seconds}")
+        if self.dtype is not None and not _of_numbers(self.dtype):
+            raise UsageError(f"Field: dtype must be numpy's name of a type of numbers, such as 'float32', got {self.dtype!r}")
         if self.fit not in FITS:
             raise UsageError(f"Field: fit must be one of {', '.join(FITS)}, got {self.fit!r}")
 
@@ -73,3 +80,10 @@ class Field:
             if offsets is not None:
                 return len(tuple(offsets))
         return self.rows
+
+
+def _of_numbers(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        return False

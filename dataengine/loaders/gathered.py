@@ -150,7 +150,7 @@ class Gathered:
     ) -> None:
         there = bool(names) and names[0] in whole.frames
         frames = whole.frames[names[0]][taken] if there else np.full(taken.shape, -1)
-        source = files.pictures(episode, names[0], colour=window.shape[2:] == (3,)) if there else None
+        source = files.pictures(episode, names[0], colour=window.shape[2:] == (3,), exact=window.exact) if there else None
         if source is None:
             frames = np.full(taken.shape, -1)
         pictures = Pictures(source, frames, window.shape, window.dtype, window.field.fit, spare.setdefault(window.name, []))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from dataengine.core.column import Column
 from dataengine.core.column_statistics import COUNTS, NUMBERS, ColumnStatistics
 from dataengine.core.errors import UsageError
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.opened import Opened
 from dataengine.loaders.windows import Features, Window
 from dataengine.transforms.chain import Chain
-from dataengine.transforms.horizon import Horizon
+from dataengine.transforms.horizon import Horizon, window_plan
 from dataengine.transforms.normalize import Mode, Normalize, normalizer
 from dataengine.transforms.relative import DeltaActions
 from dataengine.transforms.rotations import ConvertRotation
@@ -40,8 +41,18 @@ def normalization(opened: Opened, mixture: Mixture, windows: Sequence[Window], f
             relative[transform.action] = transform
         elif isinstance(transform, ConvertRotation) and transform.name in [window.name for window in chosen]:
             raise UsageError(f"normalize: {transform.name!r} is converted to another rotation, of which there are no statistics; build it with `normalizer`")
-    found = [_of_part(opened, mixture, number, chosen, relative) for number in range(len(opened.parts))]
+    states = {window.name: window for window in windows if window.kind == "numbers"}
+    described = {name: _Relative(delta, states.get(delta.state)) for name, delta in relative.items()}
+    found = [_of_part(opened, mixture, number, chosen, described, features) for number in range(len(opened.parts))]
     return normalizer(found, [window.name for window in chosen], mode)
+
+
+@dataclass(frozen=True)
+class _Relative:
+    """How a field becomes relative, and the field of the states."""
+
+    delta: DeltaActions
+    state: Window | None
 
 
 def _flat(transforms: Sequence[Any]) -> Iterator[Any]:
@@ -57,7 +68,9 @@ def _meant(window: Window, features: Features) -> bool:
     return all(features[key][name].meaning in ("state", "action") for key, names in window.columns.items() for name in names)
 
 
-def _of_part(opened: Opened, mixture: Mixture, number: int, windows: Sequence[Window], relative: dict[str, DeltaActions]) -> dict[str, ColumnStatistics]:
+def _of_part(
+    opened: Opened, mixture: Mixture, number: int, windows: Sequence[Window], relative: dict[str, _Relative], features: Features
+) -> dict[str, ColumnStatistics]:
     """Return the statistics of each field that a part has."""
     from dataengine.store.store import open_store
     from dataengine.versions.statistics import columns_of, dataset_statistics
@@ -75,8 +88,12 @@ def _of_part(opened: Opened, mixture: Mixture, number: int, windows: Sequence[Wi
             raise UsageError(f"normalize: {window.name!r} is made of other columns in some episodes of {part.address}; build it with `normalizer`")
         (names,) = made_of
         if window.name in relative:
-            horizon = _horizon(window, names, relative[window.name])
+            horizon = _horizon(window, names, relative[window.name], number)
+            changed = _changed(window, relative[window.name].delta, horizon, [features[key] for key in window.columns if key[0] == number])
             found[window.name] = columns_of(dataset_statistics(store, part.dataset, condition, horizon))[horizon.column]
+            if len(changed) < found[window.name].shape[-1]:
+                as_recorded = columns_of(dataset_statistics(store, part.dataset, condition, Horizon(horizon.steps, None, horizon.column)))[horizon.column]
+                found[window.name] = mixed(found[window.name], as_recorded, changed)
             continue
         if whole is None:
             whole = columns_of(dataset_statistics(store, part.dataset, condition))
@@ -87,7 +104,8 @@ def _of_part(opened: Opened, mixture: Mixture, number: int, windows: Sequence[Wi
     return found
 
 
-def _horizon(window: Window, names: tuple[str, ...], delta: DeltaActions) -> Horizon:
+def _horizon(window: Window, names: tuple[str, ...], relative: _Relative, number: int) -> Horizon:
+    delta = relative.delta
     steps = tuple(window.field.steps or ())
     if len(names) != 1 or steps != tuple(range(len(steps))) or not steps:
         raise UsageError(
@@ -97,7 +115,44 @@ def _horizon(window: Window, names: tuple[str, ...], delta: DeltaActions) -> Hor
     if len(frames) > 1:
         raise UsageError(f"normalize: poses in {window.name!r} must be seen from one frame, got {' and '.join(sorted(frames))}; build it with `normalizer`")
     horizon = Horizon(len(steps), _REFERENCES[delta.to], names[0])  # type: ignore[arg-type]
-    return replace(horizon, frame=next(iter(frames))) if frames else horizon
+    if frames:
+        horizon = replace(horizon, frame=next(iter(frames)))
+    states = {each for (of, _), each in relative.state.columns.items() if of == number} if relative.state is not None else set()
+    if horizon.needs_state and states:
+        if len(states) > 1 or len(next(iter(states))) > 1:
+            raise UsageError(f"normalize: {window.name!r} must be relative to one column, got several under {delta.state!r}; build it with `normalizer`")
+        horizon = replace(horizon, state=next(iter(states))[0])
+    return horizon
+
+
+def _changed(window: Window, delta: DeltaActions, horizon: Horizon, columns: Sequence[Mapping[str, Column]]) -> tuple[int, ...]:
+    """Return the entries that a transform makes relative, ascending; raise UsageError where statistics would make other numbers of them."""
+    turned = {entry: other for pose in delta.poses for entry, other in zip(pose.rotation, pose.of_state.rotation, strict=False)}
+    moved = {entry: other for pose in delta.poses for entry, other in zip(pose.position, pose.of_state.position, strict=True)}
+    subtracted = dict(zip(delta.dims, delta.dims if delta.state_dims is None else delta.state_dims, strict=True))
+    for each in columns:
+        plan = window_plan(each, horizon)
+        rotation = set(plan.rotation.entries) if plan.rotation is not None else set()
+        seen = set(plan.position)
+        wrong = {entry for entry in (*subtracted, *moved, *turned) if entry in plan.kept}
+        wrong |= {entry for entry in subtracted if entry in rotation | seen} | (set(turned) ^ (rotation & (set(turned) | set(subtracted))))
+        wrong |= {entry for entry in moved if horizon.frame == "tool" and entry not in seen}
+        if plan.state is not None:
+            wrong |= {entry for entry, other in {**subtracted, **moved}.items() if plan.taken[entry] != other}
+        if wrong:
+            raise UsageError(
+                f"normalize: there are no statistics of entries {sorted(wrong)} of {window.name!r} as DeltaActions makes them, since the columns of the dataset "
+                "say otherwise what they are; correct the transform, or build the normalisation with `normalizer`"
+            )
+    return tuple(sorted({*subtracted, *moved, *turned}))
+
+
+def mixed(relative: ColumnStatistics, as_recorded: ColumnStatistics, changed: Sequence[int]) -> ColumnStatistics:
+    """Return the statistics, (A, D) both, of chunks of which some entries are relative and the others as recorded."""
+    chosen = np.zeros(relative.shape, bool)
+    chosen[..., list(changed)] = True
+    numbers = {name: tuple(np.where(chosen, relative.array(name), as_recorded.array(name)).ravel().tolist()) for name in (*COUNTS, *NUMBERS)}
+    return replace(relative, **numbers, rank_error=max(relative.rank_error, as_recorded.rank_error))
 
 
 def joined(columns: Sequence[ColumnStatistics]) -> ColumnStatistics:

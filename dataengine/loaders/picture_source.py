@@ -40,12 +40,12 @@ class PictureSource(Protocol):
         """Write a packed picture into `out`, (H, W, C) or (H, W), scaled where the sizes differ."""
 
 
-def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
-    """Write a picture into `out`, as it is where the sizes agree."""
+def fitted(picture: Array, out: Array, fit: Fit, where: str, exact: bool) -> None:
+    """Write a picture into `out`, as it is where the sizes agree; `exact` ones (depth, masks) keep their values."""
     if picture.shape == out.shape:
         out[:] = picture
     elif picture.shape[2:] == out.shape[2:]:
-        resized_into(picture, out, fit)
+        resized_into(picture, out, fit, exact)
     else:
         raise StoreError(f"{where}: expected pictures of {list(out.shape)}, found {list(picture.shape)}; give the field a size, or read the datasets apart")
 
@@ -59,14 +59,15 @@ class VideoPictures:
         grey: whether the sample values of grey video are given as they are coded.
         fetch: begins to fetch bytes of a remote file.
         scratch: by shape, pictures that may be written over: shared by all that paint in this process.
+        exact: whether values must not be mixed.
     """
 
     def __init__(
-        self, reader: Callable[[], FrameReader], first: int, grey: bool, fetch: Fetch | None = None, scratch: dict[tuple[int, ...], Array] | None = None
+        self, reader: Callable[[], FrameReader], first: int, grey: bool, fetch: Fetch | None, scratch: dict[tuple[int, ...], Array], exact: bool
     ) -> None:
         self._reader, self._first, self._grey, self._fetch = reader, first, grey, fetch
         self._shape, self._where = (*reader().shape, 3), reader().where
-        self._scratch = {} if scratch is None else scratch
+        self._scratch, self._exact = scratch, exact
 
     def groups(self, frames: Array) -> Array:
         return self._reader().groups(frames + self._first)
@@ -85,7 +86,7 @@ class VideoPictures:
 
     def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         if self._grey or packed.ndim == 3:
-            fitted(packed, out, fit, self._where)
+            fitted(packed, out, fit, self._where, self._exact)
             return
         if out.shape == self._shape:
             rgb_from_i420(packed, out)
@@ -94,14 +95,14 @@ class VideoPictures:
             self._scratch[self._shape] = np.empty(self._shape, np.uint8)
         whole = self._scratch[self._shape]
         rgb_from_i420(packed, whole)
-        fitted(whole, out, fit, self._where)
+        fitted(whole, out, fit, self._where, self._exact)
 
 
 class ItemPictures:
     """Encoded pictures (JPEG, PNG, ...): their bytes wait, and are decoded when they are painted."""
 
-    def __init__(self, items: StoredItems, where: str) -> None:
-        self._items, self._where = items, where
+    def __init__(self, items: StoredItems, where: str, exact: bool) -> None:
+        self._items, self._where, self._exact = items, where, exact
 
     def groups(self, frames: Array) -> Array:
         return np.zeros(len(frames), np.int64)
@@ -123,16 +124,16 @@ class ItemPictures:
 
     def paint(self, packed: Buffer | Array, out: Array, fit: Fit) -> None:
         if isinstance(packed, np.ndarray):  # was decoded for another sample
-            fitted(packed, out, fit, self._where)
+            fitted(packed, out, fit, self._where, self._exact)
             return
-        fitted(decode_picture(packed, self._where), out, fit, self._where)
+        fitted(decode_picture(packed, self._where), out, fit, self._where, self._exact)
 
 
 class ArrayPictures:
     """Plain pictures in an array: depth, masks, tactile images."""
 
-    def __init__(self, values: ArrayReader, start: int, where: str) -> None:
-        self._values, self._start, self._where = values, start, where
+    def __init__(self, values: ArrayReader, start: int, where: str, exact: bool) -> None:
+        self._values, self._start, self._where, self._exact = values, start, where, exact
 
     def groups(self, frames: Array) -> Array:
         return np.asarray((frames + self._start) // self._values.chunk_rows)
@@ -146,4 +147,4 @@ class ArrayPictures:
             yield frame, rows[frame - first].copy()
 
     def paint(self, packed: Array, out: Array, fit: Fit) -> None:
-        fitted(packed, out, fit, self._where)
+        fitted(packed, out, fit, self._where, self._exact)

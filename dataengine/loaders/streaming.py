@@ -13,7 +13,7 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.cached_objects import CacheOptions
 from dataengine.core.digest import digest_json
-from dataengine.core.errors import UsageError
+from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
@@ -169,12 +169,16 @@ class Loader:
         if not self._started:
             self._crew.begin(self._base, self._made_before, number + starting)
             self._started = True
-        if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
-            batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
-            self._maker.begin()
-            return batch
-        turn = self._schedule.owner(self._work.rank, number) % self._workers
-        batch, made = self._crew.take(turn, number)
+        try:
+            if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
+                batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
+                self._maker.begin()
+                return batch
+            turn = self._schedule.owner(self._work.rank, number) % self._workers
+            batch, made = self._crew.take(turn, number)
+        except DataEngineError:
+            self._dismiss()  # the next loop begins with new workers at the place of this batch
+            raise
         self._note(turn, made.counters, made.damage)
         return batch
 
@@ -262,10 +266,13 @@ class Loader:
 
     def close(self) -> None:
         """End the workers and close all files; the place is kept."""
+        self._dismiss()
+        self._maker.reader.close()
+
+    def _dismiss(self) -> None:
         if self._crew is not None:
             self._crew.close()
             self._crew, self._started = None, False
-        self._maker.reader.close()
 
     def __enter__(self) -> Loader:
         return self

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dataengine.core.column import CAMERA_KINDS, Column
+from dataengine.core.column import CAMERA_KINDS, LOSSLESS_KINDS, Column
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.loaders.field import Field
 from dataengine.loaders.opened import Opened
@@ -21,6 +21,8 @@ Kind = Literal["numbers", "pictures", "texts", "task", "native", "labels"]
 CAMERA = "camera:"
 LABEL = "label:"
 ROLES: dict[str, str] = {"state": "observation.state", "action": "action"}  # field → the column that is taken where there is one of that name
+
+OF_EVERY_BATCH = frozenset(["weight", "dataset", "episode", "step", "sample", "epoch"])
 
 Features = dict[tuple[int, str], dict[str, Column]]  # (part, digest of the feature document) → columns
 
@@ -36,6 +38,7 @@ class Window:
         widths: for the same keys the numbers of a row.
         shape: of one row in the batch: (D,), (H, W, C) or ().
         dtype: in the batch.
+        exact: whether it holds pictures whose values must not be mixed when they are scaled: depth, masks, tactile images.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Window:
     widths: Mapping[tuple[int, str], int]
     shape: tuple[int, ...]
     dtype: str
+    exact: bool = False
 
     @property
     def masked(self) -> bool:
@@ -78,6 +82,11 @@ def resolve(fields: Mapping[str, Field], opened: Opened, features: Features) -> 
     """
     if not fields:
         raise UsageError("fields: must name a column or role, such as 'camera:primary', 'state', 'action' or 'task'; got none")
+    taken = sorted(OF_EVERY_BATCH & fields.keys())
+    if taken:
+        raise UsageError(
+            f"field {taken[0]!r}: is the name of what every batch says of its samples; give the field another, and Source(columns={{...}}) its column"
+        )
     return tuple(_window(name, field, features, opened) for name, field in fields.items())
 
 
@@ -119,7 +128,7 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
         if field.dtype is not None:
             raise UsageError(f"field {name!r}: pictures keep their dtype; give the loader the transform ToFloat(), which runs after they are in the batch")
         shape, dtype = _picture(name, field, columns)
-        return Window(name, field, "pictures", found, {}, shape, dtype)
+        return Window(name, field, "pictures", found, {}, shape, dtype, any(column.kind in LOSSLESS_KINDS for column in columns))
     if field.size is not None:
         raise UsageError(f"field {name!r}: size is for pictures, and this is a column of {kind}")
     if kind == "texts":

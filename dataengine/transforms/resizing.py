@@ -20,7 +20,7 @@ def resize(picture: Array, size: tuple[int, int], fit: Fit = "stretch") -> Array
     return out
 
 
-def resized_into(picture: Array, out: Array, fit: Fit = "stretch") -> None:
+def resized_into(picture: Array, out: Array, fit: Fit = "stretch", exact: bool = False) -> None:
     """Write a picture into `out` (H, W, ...) at the size of `out`.
 
     An axis that shrinks is averaged over areas, one that grows is interpolated linearly, each as OpenCV does (INTER_AREA, INTER_LINEAR); where
@@ -31,6 +31,7 @@ def resized_into(picture: Array, out: Array, fit: Fit = "stretch") -> None:
         out: (H, W, C) or (H, W) of the same dtype; it is written straight into where its rows lie whole in memory, as a part of a batch does.
         fit: "stretch" changes the aspect; "pad" keeps it, with black bars (the picture in the middle, its smaller side rounded to the nearest px);
             "crop" keeps it and cuts the middle out of the picture.
+        exact: take the value of the nearest px (the earlier of two) instead of mixing some: for depth and masks, of which the mean of two values says nothing.
 
     Raises:
         UsageError: the two do not fit together.
@@ -48,7 +49,11 @@ def resized_into(picture: Array, out: Array, fit: Fit = "stretch") -> None:
         out[:top], out[top + inner_height :] = 0, 0
         out[:, :left], out[:, left + inner_width :] = 0, 0
         out = out[top : top + inner_height, left : left + inner_width]
-    _stretch(picture, out)
+    if exact:
+        rows, columns = (((2 * np.arange(to) + 1) * there - 1) // (2 * to) for to, there in zip(out.shape[:2], picture.shape[:2], strict=True))
+        out[...] = picture[rows][:, columns]
+    else:
+        _stretch(picture, out)
 
 
 def _middle(outer: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, int, int, int]:

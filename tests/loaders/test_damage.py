@@ -74,3 +74,16 @@ def test_a_steps_file_that_is_gone_costs_its_episodes_alone(lab: Path, tmp_path:
     assert all("expected trajectories, found none" in message for message in found.damage)
     with pytest.raises(DataEngineError, match="expected trajectories, found none"):
         list(batches(tmp_path / "store"))
+
+
+def test_an_error_is_told_also_when_the_worker_has_long_ended_and_the_loader_goes_on_elsewhere(damaged: Path, tmp_path: Path) -> None:
+    with batches(damaged, workers=1, prefetch=20, seed=3) as found:
+        state = found.state_dict()
+        first = next(iter(found))["sample"].tolist()
+        assert found._crew is not None
+        found._crew._workers[0].process.wait(30)  # it has read ahead until the damage, told it, and ended
+        for _ in range(2):
+            with pytest.raises(DataEngineError, match=r"front.mp4: track 0: frame \d+: expected a picture"):
+                list(found)
+        found.load_state_dict(state)
+        assert next(iter(found))["sample"].tolist() == first

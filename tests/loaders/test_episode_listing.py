@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,3 +42,30 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(lab: Path, temporary: 
     own.chmod(0o777)
     assert len(dataset(f"{lab}#lab", {"action": Field()})) == sum(LENGTHS)
     assert len(list(temporary.iterdir())) == 2
+
+
+def test_a_damaged_table_is_made_anew(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("DATAENGINE_CACHE", str(tmp_path))
+    for damaged in (None, b"", b"no array"):
+        for table in (tmp_path / "episodes").glob("*/steps.npy") if damaged is not None else ():
+            table.unlink()
+            table.write_bytes(damaged or b"")
+        with caplog.at_level(logging.WARNING):
+            assert len(dataset(f"{lab}#lab", {"action": Field()})) == sum(LENGTHS)
+        assert ("is not what was written there" in caplog.text) == (damaged is not None)
+        caplog.clear()
+
+
+def test_tables_of_what_is_no_version_are_gone_with_the_process(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAENGINE_CACHE", str(tmp_path / "cache"))
+    program = f"""
+from dataengine.loaders import Field, Shuffle, loader
+shuffle = Shuffle(clip_steps=20, spread=8, lanes=4, groups=2)
+with loader("{lab}@open#lab", {{"action": Field()}}, 16, workers=1, shuffle=shuffle, framework="numpy") as batches:
+    print(sum(int(batch["weight"].sum()) for batch in batches))
+"""
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, capture_output=True, check=True, timeout=60)
+    assert int(done.stdout) == sum(LENGTHS)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not (tmp_path / "cache" / "episodes").exists()

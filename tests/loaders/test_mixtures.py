@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -217,6 +218,13 @@ def test_states_and_actions_are_brought_to_one_scale_and_back(mixed: Path, mode:
         assert not np.array_equal(after["state"], before["state"])
 
 
+def test_a_loader_that_was_pickled_knows_the_way_back_still(mixed: Path) -> None:
+    scaled = batches(f"{mixed}#one", normalize="mean_std")
+    for again in (pickle.loads(pickle.dumps(scaled)), scaled.copy()):
+        assert again.normalize == scaled.normalize is not None
+        assert np.array_equal(next(iter(again))["action"], next(iter(scaled.copy()))["action"])
+
+
 def test_relative_actions_are_scaled_by_statistics_of_relative_actions(mixed: Path) -> None:
     from dataengine.transforms.relative import DeltaActions
 
@@ -225,6 +233,22 @@ def test_relative_actions_are_scaled_by_statistics_of_relative_actions(mixed: Pa
     values = np.concatenate([batch["action"][(batch["weight"] > 0) & ~batch["action_is_pad"].any(axis=1)] for batch in found])
     assert np.allclose(values[:, 1:], 0)  # always the same step on from the first: constant for each step of the horizon
     assert values[:, 0, 1].min() == pytest.approx(-1)
+
+
+def test_entries_that_stay_as_recorded_beside_relative_ones_are_scaled_as_such(mixed: Path) -> None:
+    from dataengine.transforms.relative import DeltaActions
+
+    found = batches(f"{mixed}#one", {"action": Field(steps=range(4))}, normalize="min_max", transforms=[DeltaActions(dims=(1,), to="first")])
+    for batch in found:
+        there = (batch["weight"] > 0) & ~batch["action_is_pad"].any(axis=1)
+        # Entry 0 is the number of the episode, 0 to 3: from -1 to 1; entry 1 is the step, the same from the first on in all chunks.
+        number = batch["action"][:, 0, 0]
+        assert np.allclose(batch["action"][there][:, :, 0], number[there][:, None])
+        assert set(np.round((number[there] + 1) * 1.5, 4).tolist()) <= {0.0, 1.0, 2.0, 3.0}
+        assert np.allclose(batch["action"][there][:, 1:, 1], 0)
+        back = found.normalize.inverse(batch)["action"][there]
+        assert np.allclose(back[:, 1:, 1], [1, 2, 3])
+        assert set(np.round(back[:, :, 0], 4).ravel().tolist()) <= {0.0, 1.0, 2.0, 3.0}
 
 
 def test_a_weighted_mixture_goes_on_with_many_more_ranks(mixed: Path) -> None:

@@ -6,8 +6,10 @@ import gc
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +257,7 @@ def test_the_next_epoch_after_other_ranks_is_that_of_a_new_run(lab: Path) -> Non
         assert [signature(batch) for batch in again] == expected[rank]
 
 
-def with_tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
+def with_tensors(batch: Mapping[str, Any], unused: bytes = b"") -> dict[str, Any]:
     """A transform that leaves torch's tensors."""
     import torch
 
@@ -268,6 +270,34 @@ def test_a_transform_may_leave_tensors(lab: Path, workers: int) -> None:
         for batch in batches:
             assert isinstance(batch["halved"], np.ndarray)
             assert np.array_equal(batch["halved"] * 2, batch["action"])
+
+
+def test_a_transform_of_the_running_program_is_refused_where_there_are_workers(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "of_main", with_tensors, raising=False)
+    monkeypatch.setattr(with_tensors, "__module__", "__main__")
+    monkeypatch.setattr(with_tensors, "__qualname__", "of_main")
+    with pytest.raises(UsageError, match=r"transforms: must be importable by a worker.*__main__.*define it in a module, or use workers=0"):
+        next(iter(batches_of(lab, workers=1, transforms=(with_tensors,))))
+    assert next(iter(batches_of(lab, transforms=(with_tensors,))))["halved"].shape == (16, 4, 2)
+
+
+@pytest.mark.parametrize("size", [10, 4_000_000])
+def test_a_worker_that_does_not_start_is_reported(lab: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = batches_of(lab, workers=1, transforms=(partial(with_tensors, unused=b"x" * size),))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(WorkerDied, match="ended with 1"):
+        next(iter(batches))
+
+
+@pytest.mark.parametrize("wrong", [{"dtype": "float33"}, {"dtype": "str"}, {"seconds": [0.0, float("nan")]}])
+def test_fields_that_no_batch_can_hold_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"Field: (dtype|seconds) must be"):
+        Field(**wrong)
+
+
+def test_a_field_does_not_take_the_name_of_what_every_batch_has(lab: Path) -> None:
+    with pytest.raises(UsageError, match="field 'weight': is the name of what every batch says"):
+        loader(f"{lab}#lab", {"weight": Field()}, 4, framework="numpy")
 
 
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
