@@ -147,7 +147,7 @@ def _clock(rng: np.random.Generator, offset_ns: int, rate_hz: float, until_ns: i
     return np.asarray(np.maximum(times, 0).astype(np.int64))
 
 
-def _start(seed: int, index: int, config: ArmConfig) -> tuple[TaskKind, Fault, Look, WorldState, tuple[str, ...]]:
+def episode_start(seed: int, index: int, config: ArmConfig) -> tuple[TaskKind, Fault, Look, WorldState, tuple[str, ...]]:
     """Draw what an episode is about and the world in which it starts."""
     rng = np.random.default_rng([seed, index, 0])
     kind = TASK_KINDS[(index + int(np.random.default_rng([seed, 99]).integers(4))) % 4]
@@ -206,7 +206,7 @@ def _block_at(t_ns: Array, truth_t_ns: Array, block: Array, held: Array) -> tupl
     return block[row], held[row]
 
 
-def _opening(servo: Array, held: Array) -> Array:
+def gripper_opening(servo: Array, held: Array) -> Array:
     """Return the gripper's measured opening: what it holds stops it."""
     return np.where(held, np.maximum(servo, HELD_OPENING), servo)
 
@@ -214,7 +214,7 @@ def _opening(servo: Array, held: Array) -> Array:
 def record(seed: int, index: int, config: ArmConfig | None = None) -> ArmRecording:
     """Record episode `index` of the world with `seed`."""
     config = config or ArmConfig()
-    kind, fault, look, first, phrases = _start(seed, index, config)
+    kind, fault, look, first, phrases = episode_start(seed, index, config)
     action_t_ns, action, motion, truth_t_ns, block, contact, held = _operate(seed, index, config, kind, fault, look, first)
     end_ns = int(truth_t_ns[-1])
     rng = np.random.default_rng([seed, index, 2])
@@ -222,7 +222,7 @@ def record(seed: int, index: int, config: ArmConfig | None = None) -> ArmRecordi
     joint_t_ns = _clock(rng, int(rng.integers(0, 3_000_000)), config.joint_hz, end_ns, config.jitter_ns)
     servo, velocity, acceleration = motion.at(joint_t_ns)
     joint_held = _block_at(joint_t_ns, truth_t_ns, block, held)[1]
-    position = np.concatenate([servo[:, :4], _opening(servo[:, 4], joint_held)[:, None]], axis=1)
+    position = np.concatenate([servo[:, :4], gripper_opening(servo[:, 4], joint_held)[:, None]], axis=1)
     velocity[:, 4] = np.where(joint_held & (servo[:, 4] < HELD_OPENING), 0.0, velocity[:, 4])
     effort = acceleration * INERTIA + velocity * FRICTION + rng.normal(0, 0.01, velocity.shape)
     effort[:, 4] += np.where(joint_held, -2.0, 0.0)
@@ -241,7 +241,7 @@ def record(seed: int, index: int, config: ArmConfig | None = None) -> ArmRecordi
         t_ns = _clock(rng, int(rng.integers(1_000_000, 5_000_000)), config.camera_hz, end_ns, config.jitter_ns)
         seen, _, _ = motion.at(t_ns)
         where, gripped = _block_at(t_ns, truth_t_ns, block, held)
-        hands, openings = forward(seen[:, :4]), _opening(seen[:, 4], gripped)
+        hands, openings = forward(seen[:, :4]), gripper_opening(seen[:, 4], gripped)
         images = np.empty((len(t_ns), config.height, config.width, 3), dtype=np.uint8)
         for frame in range(len(t_ns)):
             grain = frame * 7 + number * 3 + index
