@@ -78,6 +78,7 @@ class Report:
 
 
 Progress = Callable[[str, int, int], None]
+Work = Callable[[Unit], UnitResult]
 
 
 def _silent(message: str, done: int, total: int) -> None:
@@ -132,13 +133,37 @@ def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Repor
     """
     started = time.monotonic()
     remove_abandoned()
+    objects = target(job)
+    progress("finding recordings", 0, 0)
+    plan = plan_job(job, catalog_of(objects))
+    return carry_out(job, plan, ingest_unit, runtime, objects, progress, started)
+
+
+def target(job: IngestJob) -> Objects:
+    """Return the place of the store that a job writes to; UsageError for the address of a version."""
     address = parse_address(job.store)
     if address.ref is not None or address.dataset is not None:
         raise UsageError(f"{job.store!r}: a job writes to a store, not to a version; leave out what follows '@' or '#'")
-    objects = open_objects(address.url, job.storage_options)
-    there = objects.head(layout.STORE) is not None
-    progress("finding recordings", 0, 0)
-    plan = plan_job(job, Catalog(objects) if there else None)
+    return open_objects(address.url, job.storage_options)
+
+
+def catalog_of(objects: Objects) -> Catalog | None:
+    """Return the catalog of a store, None where there is no store yet."""
+    return Catalog(objects) if objects.head(layout.STORE) is not None else None
+
+
+def carry_out(job: IngestJob, plan: Plan, work: Work, runtime: Runtime, objects: Objects, progress: Progress, started: float) -> Report:
+    """Do what is planned, unit by unit, commit as it goes, and name a version.
+
+    Args:
+        job: what was asked for.
+        plan: what is to be done, and what is there already.
+        work: what a worker does with a unit.
+        runtime: where the workers are.
+        objects: the store's, which is made if it is not there.
+        progress: told where the job stands.
+        started: `time.monotonic()` when the job began.
+    """
     name = new_job_id()
     require_conditional_put(objects, name, job.single_writer)
     create_store(objects)
@@ -146,7 +171,7 @@ def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Repor
     heartbeat = Heartbeat(objects, name, job.command)
     report = Report(job=name, store=objects.url, ignored=len(plan.ignored), ignored_files=plan.ignored[:1000])
     try:
-        _run_units(job, plan, runtime, committer, objects, report, progress)
+        _run_units(job, plan, work, runtime, committer, objects, report, progress)
         _count_known(plan, committer, report)
         _fill(report, plan, committer)
         version = committer.finish(_counts(report))
@@ -199,7 +224,9 @@ def _count_known(plan: Plan, committer: Committer, report: Report) -> None:
             report.rejects += committer.rejects_of(known.uri)
 
 
-def _run_units(job: IngestJob, plan: Plan, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress) -> None:
+def _run_units(
+    job: IngestJob, plan: Plan, work: Work, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress
+) -> None:
     """Read the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
     committer.replaced = frozenset(episode_id for planned in plan.items for episode_id in planned.replaces)
     options = dict(job.storage_options)
@@ -210,10 +237,10 @@ def _run_units(job: IngestJob, plan: Plan, runtime: Runtime, committer: Committe
     limits = Limits(job.config.limits.memory_bytes, job.config.limits.seconds)
     ready: dict[int, UnitResult] = {}
     turn = 0
-    for done, (number, result) in enumerate(runtime.map(ingest_unit, units, limits), start=1):
+    for done, (number, result) in enumerate(runtime.map(work, units, limits), start=1):
         if isinstance(result, Died):
             progress(f"unit {number + 1}: {result.reason}; its recordings are read again", done - 1, len(units))
-            ready[number] = read_again(units[number], result, runtime, limits)
+            ready[number] = read_again(units[number], result, runtime, limits, work)
         else:
             ready[number] = result
         while turn in ready:
@@ -230,7 +257,7 @@ def _take(result: UnitResult, committer: Committer, report: Report, config: Inge
         committer.flush()
 
 
-def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits) -> UnitResult:
+def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits, work: Work = ingest_unit) -> UnitResult:
     """Read the items of a unit whose worker died: the one that it died at alone, the others together; an item that kills its process again is rejected."""
     outcomes: dict[int, Outcome] = {}
     stored = 0
@@ -239,8 +266,8 @@ def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits) -> Uni
     for _ in range(APART):
         if part is None or unit.limit is not None or len(rest) < 2:
             break
-        stored += _read_alone(unit, rest.pop(part), runtime, limits, outcomes)
-        result = runtime.alone(ingest_unit, replace(unit, items=tuple(unit.items[at] for at in rest)), limits, attempts=1)
+        stored += _read_alone(unit, rest.pop(part), runtime, limits, outcomes, work)
+        result = runtime.alone(work, replace(unit, items=tuple(unit.items[at] for at in rest)), limits, attempts=1)
         if not isinstance(result, Died):
             outcomes.update(zip(rest, result.outcomes, strict=True))
             stored += result.stored_bytes
@@ -251,15 +278,15 @@ def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits) -> Uni
     for at in rest:
         if left is not None and left <= 0:
             break
-        stored += _read_alone(replace(unit, limit=left), at, runtime, limits, outcomes)
+        stored += _read_alone(replace(unit, limit=left), at, runtime, limits, outcomes, work)
         if left is not None:
             left -= outcomes[at].recordings
     return UnitResult(unit.number, tuple(outcomes[at] for at in sorted(outcomes)), stored)
 
 
-def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes: dict[int, Outcome]) -> int:
+def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes: dict[int, Outcome], work: Work) -> int:
     """Read one item of a unit in a process of its own; note what came of it, and return the bytes that were stored."""
-    result = runtime.alone(ingest_unit, replace(unit, items=(unit.items[at],)), limits)
+    result = runtime.alone(work, replace(unit, items=(unit.items[at],)), limits)
     if isinstance(result, Died):
         outcomes[at] = hide(_rejection(unit.items[at], result), text_of(unit.config.privacy), unit.config.privacy)
         return 0

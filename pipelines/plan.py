@@ -126,7 +126,8 @@ def _without_stores(listing: SourceListing) -> tuple[SourceListing, list[Problem
     return listing.without(below), [Problem("store_in_source", f"{folder or '.'}: {message}", folder or ".", "info") for folder in stores]
 
 
-def _known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+def known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what is known of items that were read before, by dataset and digest of the address."""
     columns = ["dataset", "fact", "source_uri", "fingerprint", "reading", "recordings", "rejected", "job", "job_commit", "episode_ids"]
     frame = catalog.scan().filter((pl.col("kind") == "source") & pl.col("fact").is_in(list(facts))).select(columns).collect()
     return {(row["dataset"], row["fact"]): row for row in frame.iter_rows(named=True)}
@@ -147,7 +148,7 @@ def make_plan(
     """
     plan = Plan()
     facts = {id(item): digest_bytes(source_uri(item).encode()) for item in items}
-    known = _known_sources(catalog, list(facts.values())) if catalog is not None and items else {}
+    known = known_sources(catalog, list(facts.values())) if catalog is not None and items else {}
     todo: list[PlannedItem] = []
     for item in items:
         name = dataset or item.dataset
