@@ -75,6 +75,9 @@ def collect(
     noise: Annotated[str, typer.Option("--noise", help="Levels of the perturbation of the script's commands; an episode's seed picks one.")] = "0",
     policy: Annotated[str, typer.Option("--policy", help="Who plays: expert or random.")] = "expert",
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height and width of the pictures in px.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Cut an episode after so many actions; by default as the environment says.")
+    ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep the pictures exact instead of encoding them as video.")] = False,
     config: Annotated[str | None, typer.Option("--config", help="A YAML file with more choices, as for ingest.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are played at once; by default one a core.")] = None,
@@ -88,7 +91,7 @@ def collect(
     from pipelines.commands import collecting
 
     collecting.collect(
-        environment, store, dataset, episodes, seed, noise, policy, size, lossless, config, workers, local, address, limit, single_writer, as_json
+        environment, store, dataset, episodes, seed, noise, policy, size, max_steps, lossless, config, workers, local, address, limit, single_writer, as_json
     )
 
 

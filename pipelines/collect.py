@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -110,11 +111,10 @@ class Probe:
 
     def __call__(self, address: str) -> EnvironmentFacts:
         """Make it, begin an episode, render it, and return its facts."""
-        environment = make_environment(address, self.size)
-        environment.reset(0)
-        environment.render()
-        environment.close()
-        return environment.facts
+        with closing(make_environment(address, self.size)) as environment:
+            environment.reset(0)
+            environment.render()
+            return environment.facts
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,17 @@ class Collect:
         keep_freed_memory()
         objects = open_objects(unit.store, unit.store_options)
         known, columns = known_to(unit, objects)
-        environment = make_environment(self.environment, self.size)
         outcomes: list[Outcome] = []
-        with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch, rare_collections():
+        with (
+            closing(make_environment(self.environment, self.size)) as environment,
+            tempfile.TemporaryDirectory(prefix="dataengine-") as scratch,
+            rare_collections(),
+        ):
             landing = open_landing(unit, objects, known, columns, Path(scratch))
             for part, planned in enumerate(unit.items):
                 turn_to(part)
                 outcomes.append(landing.land(planned.reading, self.play.events(environment, int(planned.item.extra["seed"])), _NoFiles()))
             stored = landing.close()
-        environment.close()
         return UnitResult(unit.number, tuple(outcomes), stored)
 
 
@@ -173,7 +175,7 @@ def _facts_document(facts: EnvironmentFacts) -> dict[str, Any]:
 
 def plan_collection(job: CollectJob, facts: EnvironmentFacts, catalog: Catalog | None) -> Plan:
     """Leave out the episodes that are there, and group the rest into units that do not depend on the number of workers."""
-    chosen = digest_json([VERSION, _facts_document(facts), job.play.policy, list(job.play.noise)])
+    chosen = digest_json([VERSION, _facts_document(facts), job.play.policy, list(job.play.noise), job.play.max_steps])
     reading = digest_json([READER, VERSION, chosen, job.config.affecting(READER)])
     items = [
         Item(READER, ROOT, f"{facts.name}/{chosen}/{seed}", job.dataset, (), recordings=1, extra={"seed": seed})
@@ -227,5 +229,7 @@ def _require_choices(job: CollectJob) -> None:
         raise UsageError(f"collect: must be asked for at least one episode from a seed of 0 or more, got {job.episodes} from {job.seed}")
     if not job.play.noise or any(not 0 <= level <= 10 for level in job.play.noise):
         raise UsageError(f"--noise: must be levels from 0 to 10, got {list(job.play.noise)}")
+    if job.play.max_steps is not None and job.play.max_steps < 1:
+        raise UsageError(f"--max-steps: must be 1 or more, got {job.play.max_steps}")
     if job.size is not None and not all(8 <= side <= 4096 for side in job.size):
         raise UsageError(f"--size: must be 8 to 4096 px a side, got {job.size[0]}x{job.size[1]}")

@@ -224,9 +224,7 @@ def _count_known(plan: Plan, committer: Committer, report: Report) -> None:
             report.rejects += committer.rejects_of(known.uri)
 
 
-def _run_units(
-    job: IngestJob, plan: Plan, work: Work, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress
-) -> None:
+def _run_units(job: IngestJob, plan: Plan, work: Work, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress) -> None:
     """Read the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
     committer.replaced = frozenset(episode_id for planned in plan.items for episode_id in planned.replaces)
     options = dict(job.storage_options)

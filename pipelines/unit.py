@@ -149,7 +149,6 @@ def ingest_unit(unit: Unit) -> UnitResult:
     outcomes: list[Outcome] = []
     left = unit.limit
     with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch, rare_collections():
-
         landing = open_landing(unit, objects, known, columns, Path(scratch))
         protector = Protector(unit.config.privacy, Path(scratch) / "private") if unit.config.privacy.on else None
         for part, planned in enumerate(unit.items):

@@ -52,7 +52,17 @@ class ArmEnvironment:
         self.config = replace(config or ArmConfig(), jitter_ns=0)
         chosen = {"height": self.config.height, "width": self.config.width, "cameras": list(self.config.cameras), "failure_rate": self.config.failure_rate}
         self._facts = EnvironmentFacts(
-            "arm", "1", _columns(self.config), self.config.control_hz, np.array(LOW), np.array(HIGH), np.array(NOISE_SCALE), MAX_STEPS, True, "sample_arm", chosen
+            "arm",
+            "1",
+            _columns(self.config),
+            self.config.control_hz,
+            np.array(LOW),
+            np.array(HIGH),
+            np.array(NOISE_SCALE),
+            MAX_STEPS,
+            True,
+            "sample_arm",
+            chosen,
         )
 
     @property

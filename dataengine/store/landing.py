@@ -25,9 +25,11 @@ from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
 from dataengine.schema.descriptions import DatasetDescription, apply, dataset_notices
+from dataengine.store.action_lags import action_lags, lag_figures, lag_problems
 from dataengine.store.clock_offsets import camera_offsets, offset_figures, offset_problems, shifted
 from dataengine.store.features import add_columns, features_conflict
 from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
+from dataengine.store.picture_changes import PictureChanges
 from dataengine.store.row import Row
 from dataengine.store.shard import RunningEpisode, ShardWriter
 from dataengine.validate.episode import CheckInput, examine
@@ -206,11 +208,14 @@ class Landing:
             # Recorded numbers may be anything (infinities, signalling NaN): the checks judge them, numpy need not warn of them.
             with np.errstate(all="ignore"), _AsRejection(info.key or reading.source_uri, "aligning and examining it"):
                 inputs = align_inputs(info, running)
-                offsets = camera_offsets(info, running, inputs, self.shard.kept.files, self.policy.align.clock_offset)
+                seen = PictureChanges(running, self.shard.kept.files)
+                offsets = camera_offsets(info, running, inputs, seen, self.policy.align.clock_offset)
                 aligned = align_noting(info, shifted(inputs, offsets.applied_ns) if offsets.applied_ns else inputs, self.policy.align)
                 findings = examine(info, check_inputs(info, running))
                 off = offset_problems(offsets, running.timestamps_ns, aligned.trajectory.rate_hz)
-            figures = {**findings.figures, **offset_figures(offsets)}
+                lags = action_lags(episode_id, inputs, seen, aligned.trajectory.rate_hz, self.policy.align.action_lag)
+                off += lag_problems(lags, aligned.trajectory.rate_hz, self.policy.align.action_lag)
+            figures = {**findings.figures, **offset_figures(offsets), **lag_figures(lags)}
             problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems, *off)
             metadata = self._metadata(info)
         except BadRecording as error:

@@ -36,7 +36,7 @@ class GymnasiumEnvironment:
             self._world: Any = gymnasium.make(name, render_mode="rgb_array")
             self._world.reset(seed=0)
             picture = self._picture()
-        except Exception as error:  # noqa: BLE001 - an id that is not known, a part that is not installed, a mode that it has not: the user must hear it
+        except Exception as error:
             raise UsageError(f"gym:{name}: must be an installed environment that renders rgb_array, got {type(error).__name__}: {str(error)[:300]}") from error
         self._size = height or picture.shape[0], width or picture.shape[1]
         self._space: Any = self._world.action_space
@@ -50,9 +50,7 @@ class GymnasiumEnvironment:
         dims = 1 if self._discrete else self._space.shape[0]
         space = ActionSpace("other", absolute=None, rate_hz=rate_hz)
         columns = [
-            Column(
-                ACTION, dtype="int64" if self._discrete else "float32", shape=(dims,), meaning="action", action_source="commanded", action_space=space
-            ),
+            Column(ACTION, dtype="int64" if self._discrete else "float32", shape=(dims,), meaning="action", action_source="commanded", action_space=space),
             Column(STREAM, kind="image", dtype="uint8", shape=(*self._size, 3), camera=Camera("primary")),
         ]
         values = self._flat(self._world.reset(seed=0)[0])

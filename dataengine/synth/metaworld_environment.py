@@ -9,6 +9,7 @@ import ctypes.util
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from dataengine.core.errors import UnknownName, UsageError
 VERSION = "1"
 HELD = 4  # simulated control steps of 12.5 ms for one command: 20 Hz
 RATE_HZ = 20.0
-MAX_STEPS = 100
+MAX_STEPS = 60  # the scripts of most tasks are done within 20; the simulator itself allows 125
 CAMERA = "corner2"
 CAMERA_AT_M = (0.75, 0.075, 0.7)  # nearer than the library has it: the arm fills a small picture
 STREAM = "observation.images.front"
@@ -82,7 +83,7 @@ class MetaWorldEnvironment:
         if task not in scripts:
             raise UnknownName("Meta-World task", task, scripts)
         self._world: Any = tasks[f"{task}-goal-observable"](seed=0)
-        self._world.seeded_rand_vec = True  # the places of things are drawn from the seed, not from the library's global state
+        self._world.seeded_rand_vec, self._world._freeze_rand_vec = True, False  # the places of things are drawn anew, from the seed
         self._script: Any = scripts[task]()
         self._task = task.rsplit("-", 1)[0].replace("-", " ")
         settings = {"height": height, "width": width, "camera": CAMERA, "camera_at_m": list(CAMERA_AT_M), "held": HELD}
@@ -107,7 +108,7 @@ class MetaWorldEnvironment:
         model.camera(CAMERA).pos[:] = CAMERA_AT_M
         try:
             renderer = self._mujoco.Renderer(model, height, width)
-        except Exception as error:  # noqa: BLE001 - whatever a graphics library says, the user must hear it
+        except Exception as error:
             raise UsageError(
                 f"metaworld: MuJoCo must be able to render with {os.environ['MUJOCO_GL']}, got {type(error).__name__}: {str(error)[:200]}; install a software "
                 "renderer with: apt-get install libegl1 libgl1-mesa-dri (or libosmesa6 and MUJOCO_GL=osmesa)"
@@ -151,11 +152,14 @@ class MetaWorldEnvironment:
     def render(self) -> Mapping[str, Array]:
         """Return the picture, upright."""
         self._renderer.update_scene(self._world.data, camera=CAMERA)
-        return {STREAM: np.ascontiguousarray(self._renderer.render()[::-1])}
+        return {STREAM: np.ascontiguousarray(self._renderer.render()[::-1, ::-1])}  # rolled by half a turn: one flip alone would mirror the world
 
     def expert(self) -> Array | None:
         """Return what the library's script for the task would do."""
-        return np.clip(np.asarray(self._script.get_action(self._whole), dtype=np.float64), -1.0, 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that its commands go beyond the bounds, which are kept here
+            wanted = self._script.get_action(self._whole)
+        return np.clip(np.asarray(wanted, dtype=np.float64), -1.0, 1.0)
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Return a random command."""

@@ -51,10 +51,11 @@ def noise_of(seed: int, levels: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Play:
-    """How episodes are played: who commands, and how much the commands are perturbed."""
+    """How episodes are played: who commands, how much the commands are perturbed, and after how many steps an episode is cut (None: as the environment says)."""
 
     policy: PolicyName = "expert"
     noise: tuple[float, ...] = (0.0,)
+    max_steps: int | None = None
 
     def events(self, environment: Environment, seed: int) -> Iterator[Event]:
         """Yield the rows of an episode in blocks, and at its end what it is."""
@@ -66,7 +67,8 @@ class Play:
         task = environment.task
         steps, done_at = 0, None
         block.look(seen, environment.render())
-        while steps < facts.max_steps and not seen.over:
+        most = facts.max_steps if self.max_steps is None else min(self.max_steps, facts.max_steps)
+        while steps < most and not seen.over:
             command = environment.expert() if self.policy == "expert" else environment.sample(rng)
             if command is None:
                 break
@@ -133,7 +135,7 @@ class _Block:
     def _times(self, observed: bool, count: int) -> Array:
         first = self._first[observed]
         self._first[observed] += count
-        return np.rint(np.arange(first, first + count) * (NS_PER_S / self._rate_hz)).astype(np.int64)
+        return np.asarray(np.rint(np.arange(first, first + count) * (NS_PER_S / self._rate_hz)).astype(np.int64))
 
     def rows(self) -> Iterator[Rows]:
         """Yield what was taken, and forget it."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import cast
 
 from dataengine.core.config import read_config
 from dataengine.core.errors import UnknownName, UsageError
-from dataengine.synth.rollout import POLICIES, Play, PolicyName
+from dataengine.synth.rollout import POLICIES, Play
 from pipelines.collect import CollectJob, Size
 from pipelines.collect import collect as run_collection
 from pipelines.commands.ingesting import carry_through
@@ -25,6 +24,7 @@ def collect(
     noise: str,
     policy: str,
     size: str | None,
+    max_steps: int | None,
     lossless: bool,
     config: str | None,
     workers: int | None,
@@ -45,8 +45,12 @@ def collect(
     if lossless:
         chosen = chosen.model_copy(update={"lossless": True})
     words = ["collect", environment, "--store", store, "--dataset", dataset, "-n", str(episodes), "--seed", str(seed), "--noise", noise, "--policy", policy]
-    words += [*(["--size", size] if size is not None else []), *(["--lossless"] if lossless else [])]
-    play = Play(cast(PolicyName, policy), _levels(noise))
+    words += [
+        *(["--size", size] if size is not None else []),
+        *(["--max-steps", str(max_steps)] if max_steps is not None else []),
+        *(["--lossless"] if lossless else []),
+    ]
+    play = Play(policy, _levels(noise), max_steps)
     job = CollectJob(environment, store, dataset, episodes, seed, play, _size(size), limit, chosen, single_writer, {}, shlex.join(words))
     runtime = Runtime(local, address, workers)
     carry_through(lambda bar: run_collection(job, runtime, bar), runtime, as_json)
