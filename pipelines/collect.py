@@ -36,7 +36,7 @@ from pipelines.unit import Unit, UnitResult, known_to, open_landing
 
 READER, VERSION = "simulation", "1"
 ROOT = "simulation:"
-UNIT_EPISODES = 50  # a shard holds so many; more would leave workers of a small job without work
+UNIT_EPISODES = 25  # a shard holds so many; more would leave workers of a small job without work
 PROBE = Limits(memory_bytes=4 << 30, seconds=300.0)
 
 Size = tuple[int, int]

@@ -26,7 +26,7 @@ class ClockOffsetConfig(Config):
 class ActionLagConfig(Config):
     """What is done to see whether actions stand beside the pictures that they belong to; see `dataengine.align.lag_profile`.
 
-    `estimate`: from pictures that are looked at anyway (raw ones, and those whose clock is compared), and those of one episode in eight (`sampled`), of all
+    `estimate`: from pictures that are looked at anyway (raw ones, and those whose clock is compared), and those of one episode in sixty-four (`sampled`), of all
     episodes (`always`), or not at all (`never`). `expected`: the first and last lag in steps that a sound recording of this source has; None: none after the
     motion, and before it a quarter of a second at most. It is reported, and changes nothing.
     """

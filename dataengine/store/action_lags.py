@@ -8,7 +8,7 @@ import numpy as np
 
 from dataengine.align.config import ActionLagConfig
 from dataengine.align.control import AlignInput
-from dataengine.align.lag_profile import LagProfile, action_motions, as_body_motion, lag_profile, plausible_lags
+from dataengine.align.lag_profile import LAGS, LagProfile, action_motions, as_body_motion, lag_profile, plausible_lags
 from dataengine.core.arrays import Array
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.problem import Problem
@@ -17,7 +17,7 @@ from dataengine.store.picture_changes import PictureChanges
 FIGURE = "action_lag"
 MAX_CAMERAS = 4
 DECODED_CAMERAS = 1  # of a sampled episode, whose pictures nobody else looks at
-SAMPLED = 32  # of 256: so many of the first two digits of an id are of sampled episodes
+SAMPLED = 4  # of 256: so many of the first two digits of an id are of sampled episodes
 UNTIMED_HZ = 10.0  # of rows that have no clock at all: only the step counts, not its length
 
 
@@ -70,9 +70,14 @@ def action_lags(
 
 
 def lag_figures(profiles: Mapping[str, LagProfile]) -> dict[str, float]:
-    """Return what is kept of the profiles: steps, margin and confidence, which alone stands (as 0) where nothing could be said."""
+    """Return what is kept of the profiles: the curve, from which `check` learns what a single episode cannot say, and the lag where it could be said.
+
+    The confidence is 0 where the episode alone does not suffice.
+    """
     figures: dict[str, float] = {}
     for name, found in profiles.items():
+        curve = {f"{FIGURE}_at_{lag:+d}.{name}": value for lag, value in zip(LAGS, found.correlations, strict=True) if np.isfinite(value)}
+        figures |= curve
         figures[f"{FIGURE}_confidence.{name}"] = found.confidence if found.lag is not None else 0.0
         if found.lag is not None:
             figures[f"{FIGURE}.{name}"] = float(found.lag)
