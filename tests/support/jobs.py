@@ -83,7 +83,7 @@ class Called:
 
 def command(*words: object) -> list[str]:
     """Return the words of a call of `dataengine` with this Python; warnings are errors, but not on Ray, which gives some of its own."""
-    strict = ["-W", "error"] if "ingest" not in words or "--local" in words else []
+    strict = ["-W", "error"] if not {"ingest", "collect"} & set(words) or "--local" in words else []
     return [sys.executable, *strict, "-m", "pipelines.cli", *map(str, words)]
 
 
