@@ -32,12 +32,12 @@ class ActionLagConfig(Config):
     """
 
     estimate: Literal["sampled", "always", "never"] = "sampled"
-    expected: tuple[Annotated[int, Field(ge=-5, le=5)], Annotated[int, Field(ge=-5, le=5)]] | None = None
+    expected: Annotated[list[Annotated[int, Field(ge=-5, le=5)]], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> ActionLagConfig:
         if self.expected is not None and self.expected[0] > self.expected[1]:
-            raise ValueError(f"expected: must be the first and the last lag, got {list(self.expected)}")
+            raise ValueError(f"expected: must be the first and the last lag, got {self.expected}")
         return self
 
 

@@ -87,7 +87,7 @@ def lag_figures(profiles: Mapping[str, LagProfile]) -> dict[str, float]:
 
 def expected_lags(rate_hz: float | None, config: ActionLagConfig) -> tuple[int, int]:
     """Return the first and last lag that a sound recording may have."""
-    return config.expected if config.expected is not None else plausible_lags(rate_hz)
+    return (config.expected[0], config.expected[1]) if config.expected is not None else plausible_lags(rate_hz)
 
 
 def said(lag: int) -> str:

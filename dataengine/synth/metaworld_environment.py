@@ -21,7 +21,7 @@ from dataengine.core.environment import ACTION, EnvironmentFacts, Observed
 from dataengine.core.errors import UnknownName, UsageError
 
 VERSION = "1"
-HELD = 4  # simulated control steps of 12.5 ms for one command: 20 Hz
+HELD = 4  # simulated control steps of 12.5 ms for one command, each of which moves the target of the hand by 0.01 m: 20 Hz
 RATE_HZ = 20.0
 MAX_STEPS = 60  # the scripts of most tasks are done within 20; the simulator itself allows 125
 CAMERA = "corner2"
@@ -61,7 +61,7 @@ def _columns(height: int, width: int) -> dict[str, Column]:
     space = ActionSpace("ee_delta", frame="base", absolute=False, gripper=gripper, rate_hz=RATE_HZ)
     columns = [
         Column(
-            ACTION, dtype="float32", shape=(4,), dims=("x", "y", "z", "gripper"), unit="0.01 m", meaning="action", action_source="commanded", action_space=space
+            ACTION, dtype="float32", shape=(4,), dims=("x", "y", "z", "gripper"), unit="0.04 m", meaning="action", action_source="commanded", action_space=space
         ),
         Column(STATE, dtype="float32", shape=(4,), dims=("x", "y", "z", "gripper"), unit="m", meaning="state", doc="hand, and the gripper's opening (1 open)"),
         Column(WHOLE, dtype="float32", shape=(OBSERVATION,), doc="what the library calls the observation, goal included"),

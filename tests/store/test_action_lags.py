@@ -87,7 +87,7 @@ def test_actions_that_stand_a_row_too_late_are_a_warning(objects: LocalObjects) 
 def test_a_row_too_early_is_a_warning_where_nothing_lags(objects: LocalObjects, tmp_path: Path) -> None:
     figures, flags, messages = lags(landed(objects, shifted(1, -1)))
     assert (figures[f"action_lag.{CAMERA}"], flags, messages) == (-1, [], [])  # a controller may be that slow
-    _, flags, (message,) = lags(landed(new_store(tmp_path / "other"), shifted(1, -1), ActionLagConfig(expected=(0, 0))))
+    _, flags, (message,) = lags(landed(new_store(tmp_path / "other"), shifted(1, -1), ActionLagConfig(expected=[0, 0])))
     assert flags == ["action_lag"]
     assert "1 step before" in message
 
