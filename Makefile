@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check peers clean
+.PHONY: demo test test-all check peers peer-lerobot061 clean
 
 $(STAMP): pyproject.toml infra/constraints.txt
 	test -x $(BIN)/python || $(shell command -v $(PYTHON) || command -v python3) -m venv $(VENV)
@@ -25,13 +25,20 @@ test-all: $(STAMP) check peers  ## everything, also what takes long, and benchma
 	DATAENGINE_PEERS=.peers $(BIN)/python -m pytest
 
 peers: .peers/.installed  ## the peers' own virtual environments
-.peers/.installed: infra/peers/tfds.txt infra/peers/lerobot.txt
+.peers/.installed: infra/peers/tfds.txt infra/peers/lerobot.txt infra/peers/webdataset.txt
 	$(PYTHON) -m venv .peers/tfds
 	.peers/tfds/bin/pip install --quiet --requirement infra/peers/tfds.txt
 	$(PYTHON) -m venv .peers/lerobot
 	.peers/lerobot/bin/pip install --quiet torch==2.13.0
 	.peers/lerobot/bin/pip install --quiet --no-deps --requirement infra/peers/lerobot.txt
+	$(PYTHON) -m venv .peers/webdataset
+	.peers/webdataset/bin/pip install --quiet torch==2.13.0
+	.peers/webdataset/bin/pip install --quiet --no-deps --requirement infra/peers/webdataset.txt
 	touch $@
+
+peer-lerobot061:          ## a newer LeRobot, which needs Python 3.12 and 8 GB: `make peer-lerobot061 PYTHON312=python3.12`
+	$(or $(PYTHON312),python3.12) -m venv .peers/lerobot061
+	.peers/lerobot061/bin/pip install --quiet --no-deps --requirement infra/peers/lerobot061.txt
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

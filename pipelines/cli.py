@@ -84,15 +84,12 @@ def collect(
     local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
     address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Record at most this many of them now.")] = None,
-    single_writer: Annotated[bool, typer.Option("--single-writer", help="Write to an object store without conditional put; nobody else may write.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play a simulated environment and record it, each episode once; run it again to go on where it stopped."""
     from pipelines.commands import collecting
 
-    collecting.collect(
-        environment, store, dataset, episodes, seed, noise, policy, size, max_steps, lossless, config, workers, local, address, limit, single_writer, as_json
-    )
+    collecting.collect(environment, store, dataset, episodes, seed, noise, policy, size, max_steps, lossless, config, workers, local, address, limit, as_json)
 
 
 @app.command()
@@ -104,6 +101,34 @@ def demo(
     from pipelines.commands import demonstrating
 
     demonstrating.demo(folder, local)
+
+
+@app.command()
+def materialize(
+    store: StoreArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The store that the copy goes into; made where there is none.")],
+    size: Annotated[str, typer.Option("--size", help="Height and width of every camera in px: 240x320, or 224 for a square.")],
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only this dataset; may be given several times. By default all.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Steps a second; without it the steps stay as they are.")] = None,
+    where: WhereOption = None,
+    fit: Annotated[str, typer.Option("--fit", help="How another shape is brought to the size: stretch, pad (black bars) or crop.")] = "stretch",
+    crf: Annotated[
+        int | None, typer.Option("--crf", min=1, max=51, help="Quality of the video, lower is better; raised where it would lose something.")
+    ] = None,
+    gop: Annotated[int | None, typer.Option("--gop", min=1, max=600, help="Frames from one key frame to the next.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are encoded at once; by default one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Copy at most this many more episodes of each dataset.")] = None,
+    single_writer: Annotated[bool, typer.Option("--single-writer", help="Write to an object store without conditional put; nobody else may write.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a training-ready copy: cameras in one size, one frame a step; run it again to go on where it stopped."""
+    from pipelines.commands import materializing
+
+    materializing.materialize(
+        store, out, dataset or [], size, rate, where, materializing.known_fit(fit), crf, gop, workers, local, address, limit, single_writer, as_json
+    )
 
 
 @app.command()
@@ -272,6 +297,30 @@ def purge(
     versioning.purge(store, episodes, reason, yes, as_json)
 
 
+export_app = typer.Typer(help="Write a dataset of a version as files that other tools read.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(export_app, name="export")
+
+
+@export_app.command("webdataset")
+def export_webdataset(
+    store: StoreArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A new or an empty folder.")],
+    dataset: DatasetOption = None,
+    size: Annotated[str | None, typer.Option("--size", help="Height and width of every camera in px: 240x320, or 224; by default as they are.")] = None,
+    fit: Annotated[str, typer.Option("--fit", help="How another shape is brought to the size: stretch, pad (black bars) or crop.")] = "stretch",
+    by: Annotated[str, typer.Option("--by", help="What a sample is: a step (JPEG) or a clip (MP4).")] = "step",
+    clip_steps: Annotated[int, typer.Option("--clip-steps", min=1, help="Steps of a clip, at most.")] = 100,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of JPEGs that are made; stored ones are given as they are.")] = 95,
+    shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="How large an archive may be.")] = 256,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write WebDataset archives: samples of steps or clips, and index.json."""
+    from pipelines.commands import exporting
+
+    exporting.webdataset(store, dataset, out, size, fit, by, clip_steps, quality, shard_mb, where, as_json)
+
+
 bench_app = typer.Typer(help="Measure: ratios against a floor, a bare reader or peers, in one run.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
 WorkOption = Annotated[str | None, typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
@@ -303,6 +352,26 @@ def bench_catalog(
     from pipelines.commands import benching
 
     benching.catalog(episodes, commits, repeats, work, as_json)
+
+
+@bench_app.command("load")
+def bench_load(
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="How many are recorded.")] = 40,
+    steps: Annotated[int, typer.Option("--steps", min=20, help="How long each is.")] = 200,
+    height: Annotated[int, typer.Option("--height", min=32, help="Of pictures, px.")] = 240,
+    width: Annotated[int, typer.Option("--width", min=32, help="Of pictures, px.")] = 320,
+    gop: Annotated[int, typer.Option("--gop", min=1, help="Distance of key frames in our videos.")] = 10,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
+    large: Annotated[bool, typer.Option("--large", help="Also the first batch from 10,000 episodes, and opening a million.")] = False,
+    peers: Annotated[str | None, typer.Option("--peers", help="Folder with the peers' virtual environments `lerobot` and `webdataset`.")] = None,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read training samples beside LeRobot and WebDataset on the same frames at equal quality, and beside a bare decode of the same videos."""
+    from pipelines.bench_load_data import RawSpec
+    from pipelines.commands import benching
+
+    benching.load(RawSpec(episodes, steps, height, width), repeats, gop, large, peers, work, as_json)
 
 
 def main() -> None:

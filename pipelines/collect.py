@@ -27,7 +27,7 @@ from dataengine.synth.metaworld_environment import MetaWorldEnvironment
 from dataengine.synth.rollout import Play
 from pipelines.children import Died, Limits, turn_to
 from pipelines.config import IngestConfig
-from pipelines.ingest import IngestJob, Progress, Report, carry_out, catalog_of, target
+from pipelines.ingest import IngestJob, Progress, Report, Work, carry_out, open_target
 from pipelines.memory import keep_freed_memory, rare_collections
 from pipelines.plan import KnownItem, Plan, PlannedItem, known_sources
 from pipelines.runtime import Runtime
@@ -213,15 +213,21 @@ def collect(job: CollectJob, runtime: Runtime, progress: Progress) -> Report:
     landing = IngestJob(
         (job.environment,), job.store, job.dataset, config=job.config, single_writer=job.single_writer, storage_options=job.storage_options, command=job.command
     )
-    objects = target(landing)
+    objects, catalog = open_target(landing)
     progress(f"opening {job.environment}", 0, 0)
     facts = runtime.alone(Probe(job.size), job.environment, PROBE, attempts=1)
     if isinstance(facts, Died):
         raise UsageError(f"environment {job.environment!r}: must begin an episode and render it, got: {facts.reason}; see what it said above")
     if job.play.policy == "expert" and not facts.expert:
         raise UsageError(f"environment {job.environment!r}: has no script that plays it; collect with --policy random")
-    plan = plan_collection(job, facts, catalog_of(objects))
-    return carry_out(landing, plan, Collect(job.environment, job.size, job.play), runtime, objects, progress, started)
+    plan = plan_collection(job, facts, catalog)
+    options = dict(job.storage_options)
+
+    def unit(number: int, items: tuple[PlannedItem, ...], name: str, replaced: frozenset[str]) -> Unit:
+        return Unit(number, objects.url, options, options, name, items, job.config, None, replaced)
+
+    work = Work(Collect(job.environment, job.size, job.play), unit, job.config.model_dump(mode="json"))
+    return carry_out(landing, plan, objects, work, runtime, progress, started)
 
 
 def _require_choices(job: CollectJob) -> None:

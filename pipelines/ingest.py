@@ -78,7 +78,6 @@ class Report:
 
 
 Progress = Callable[[str, int, int], None]
-Work = Callable[[Unit], UnitResult]
 
 
 def _silent(message: str, done: int, total: int) -> None:
@@ -125,6 +124,15 @@ def _require_privacy(job: IngestJob, catalog: Catalog, plan: Plan) -> None:
             )
 
 
+def open_target(job: IngestJob) -> tuple[Objects, Catalog | None]:
+    """Open the store that a job writes to; no catalog where there is no store yet."""
+    address = parse_address(job.store)
+    if address.ref is not None or address.dataset is not None:
+        raise UsageError(f"{job.store!r}: a job writes to a store, not to a version; leave out what follows '@' or '#'")
+    objects = open_objects(address.url, job.storage_options)
+    return objects, Catalog(objects) if objects.head(layout.STORE) is not None else None
+
+
 def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Report:
     """Run an ingest job to its end.
 
@@ -133,45 +141,36 @@ def run(job: IngestJob, runtime: Runtime, progress: Progress = _silent) -> Repor
     """
     started = time.monotonic()
     remove_abandoned()
-    objects = target(job)
+    objects, catalog = open_target(job)
     progress("finding recordings", 0, 0)
-    plan = plan_job(job, catalog_of(objects))
-    return carry_out(job, plan, ingest_unit, runtime, objects, progress, started)
+    plan = plan_job(job, catalog)
+    options = dict(job.storage_options)
+
+    def unit(number: int, items: tuple[PlannedItem, ...], name: str, replaced: frozenset[str]) -> Unit:
+        return Unit(number, objects.url, options, options, name, items, job.config, job.limit, replaced)
+
+    return carry_out(job, plan, objects, Work(ingest_unit, unit, job.config.model_dump(mode="json")), runtime, progress, started)
 
 
-def target(job: IngestJob) -> Objects:
-    """Return the place of the store that a job writes to; UsageError for the address of a version."""
-    address = parse_address(job.store)
-    if address.ref is not None or address.dataset is not None:
-        raise UsageError(f"{job.store!r}: a job writes to a store, not to a version; leave out what follows '@' or '#'")
-    return open_objects(address.url, job.storage_options)
+@dataclass(frozen=True)
+class Work:
+    """What a job does with a plan: the function that does a unit, how units are made (number, items, job, episodes that are replaced), and its settings."""
+
+    do: Callable[[Any], UnitResult]
+    unit: Callable[[int, tuple[PlannedItem, ...], str, frozenset[str]], Unit]
+    settings: Mapping[str, Any]
 
 
-def catalog_of(objects: Objects) -> Catalog | None:
-    """Return the catalog of a store, None where there is no store yet."""
-    return Catalog(objects) if objects.head(layout.STORE) is not None else None
-
-
-def carry_out(job: IngestJob, plan: Plan, work: Work, runtime: Runtime, objects: Objects, progress: Progress, started: float) -> Report:
-    """Do what is planned, unit by unit, commit as it goes, and name a version.
-
-    Args:
-        job: what was asked for.
-        plan: what is to be done, and what is there already.
-        work: what a worker does with a unit.
-        runtime: where the workers are.
-        objects: the store's, which is made if it is not there.
-        progress: told where the job stands.
-        started: `time.monotonic()` when the job began.
-    """
+def carry_out(job: IngestJob, plan: Plan, objects: Objects, work: Work, runtime: Runtime, progress: Progress, started: float) -> Report:
+    """Do what was planned: units in parallel, their outcomes committed in order, and a version in the end."""
     name = new_job_id()
     require_conditional_put(objects, name, job.single_writer)
     create_store(objects)
-    committer = Committer(objects, name, job.command, digest_json(job.config.model_dump(mode="json")))
+    committer = Committer(objects, name, job.command, digest_json(dict(work.settings)))
     heartbeat = Heartbeat(objects, name, job.command)
     report = Report(job=name, store=objects.url, ignored=len(plan.ignored), ignored_files=plan.ignored[:1000])
     try:
-        _run_units(job, plan, work, runtime, committer, objects, report, progress)
+        _run_units(job.config, plan, work, runtime, committer, report, progress)
         _count_known(plan, committer, report)
         _fill(report, plan, committer)
         version = committer.finish(_counts(report))
@@ -224,25 +223,21 @@ def _count_known(plan: Plan, committer: Committer, report: Report) -> None:
             report.rejects += committer.rejects_of(known.uri)
 
 
-def _run_units(job: IngestJob, plan: Plan, work: Work, runtime: Runtime, committer: Committer, objects: Objects, report: Report, progress: Progress) -> None:
-    """Read the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
+def _run_units(config: IngestConfig, plan: Plan, work: Work, runtime: Runtime, committer: Committer, report: Report, progress: Progress) -> None:
+    """Do the units, and commit their outcomes in the order of the plan, whatever the order in which they end."""
     committer.replaced = frozenset(episode_id for planned in plan.items for episode_id in planned.replaces)
-    options = dict(job.storage_options)
-    units = [
-        Unit(number, objects.url, options, options, committer.job, tuple(items), job.config, job.limit, committer.replaced)
-        for number, items in enumerate(plan.units)
-    ]
-    limits = Limits(job.config.limits.memory_bytes, job.config.limits.seconds)
+    units = [work.unit(number, tuple(items), committer.job, committer.replaced) for number, items in enumerate(plan.units)]
+    limits = Limits(config.limits.memory_bytes, config.limits.seconds)
     ready: dict[int, UnitResult] = {}
     turn = 0
-    for done, (number, result) in enumerate(runtime.map(work, units, limits), start=1):
+    for done, (number, result) in enumerate(runtime.map(work.do, units, limits), start=1):
         if isinstance(result, Died):
             progress(f"unit {number + 1}: {result.reason}; its recordings are read again", done - 1, len(units))
-            ready[number] = read_again(units[number], result, runtime, limits, work)
+            ready[number] = read_again(units[number], result, runtime, limits, work.do)
         else:
             ready[number] = result
         while turn in ready:
-            _take(ready.pop(turn), committer, report, job.config)
+            _take(ready.pop(turn), committer, report, config)
             turn += 1
         progress(f"{committer.tally.landed} landed", done, len(units))
 
@@ -255,7 +250,7 @@ def _take(result: UnitResult, committer: Committer, report: Report, config: Inge
         committer.flush()
 
 
-def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits, work: Work = ingest_unit) -> UnitResult:
+def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits, do: Callable[[Any], UnitResult] = ingest_unit) -> UnitResult:
     """Read the items of a unit whose worker died: the one that it died at alone, the others together; an item that kills its process again is rejected."""
     outcomes: dict[int, Outcome] = {}
     stored = 0
@@ -264,8 +259,8 @@ def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits, work: 
     for _ in range(APART):
         if part is None or unit.limit is not None or len(rest) < 2:
             break
-        stored += _read_alone(unit, rest.pop(part), runtime, limits, outcomes, work)
-        result = runtime.alone(work, replace(unit, items=tuple(unit.items[at] for at in rest)), limits, attempts=1)
+        stored += _read_alone(unit, rest.pop(part), runtime, limits, outcomes, do)
+        result = runtime.alone(do, replace(unit, items=tuple(unit.items[at] for at in rest)), limits, attempts=1)
         if not isinstance(result, Died):
             outcomes.update(zip(rest, result.outcomes, strict=True))
             stored += result.stored_bytes
@@ -276,15 +271,15 @@ def read_again(unit: Unit, death: Died, runtime: Runtime, limits: Limits, work: 
     for at in rest:
         if left is not None and left <= 0:
             break
-        stored += _read_alone(replace(unit, limit=left), at, runtime, limits, outcomes, work)
+        stored += _read_alone(replace(unit, limit=left), at, runtime, limits, outcomes, do)
         if left is not None:
             left -= outcomes[at].recordings
     return UnitResult(unit.number, tuple(outcomes[at] for at in sorted(outcomes)), stored)
 
 
-def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes: dict[int, Outcome], work: Work) -> int:
+def _read_alone(unit: Unit, at: int, runtime: Runtime, limits: Limits, outcomes: dict[int, Outcome], do: Callable[[Any], UnitResult]) -> int:
     """Read one item of a unit in a process of its own; note what came of it, and return the bytes that were stored."""
-    result = runtime.alone(work, replace(unit, items=(unit.items[at],)), limits)
+    result = runtime.alone(do, replace(unit, items=(unit.items[at],)), limits)
     if isinstance(result, Died):
         outcomes[at] = hide(_rejection(unit.items[at], result), text_of(unit.config.privacy), unit.config.privacy)
         return 0

@@ -127,7 +127,7 @@ def _without_stores(listing: SourceListing) -> tuple[SourceListing, list[Problem
 
 
 def known_sources(catalog: Catalog, facts: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what is known of items that were read before, by dataset and digest of the address."""
+    """Return the source rows that a catalog has of these facts, by dataset and fact."""
     columns = ["dataset", "fact", "source_uri", "fingerprint", "reading", "recordings", "rejected", "job", "job_commit", "episode_ids"]
     frame = catalog.scan().filter((pl.col("kind") == "source") & pl.col("fact").is_in(list(facts))).select(columns).collect()
     return {(row["dataset"], row["fact"]): row for row in frame.iter_rows(named=True)}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dataengine.core.errors import UsageError
 from pipelines.children import Died, Limits, in_kept_child, map_in_children
 
 T = TypeVar("T")
@@ -143,6 +144,43 @@ class _Guarded:
             if not isinstance(result, Died) or result.stopped:
                 break
         return result
+
+
+def train_rank() -> tuple[int, int]:
+    """Return the rank of this worker of Ray Train, and how many there are.
+
+    Raises:
+        UsageError: this process is none.
+    """
+    import ray.train
+
+    try:
+        context = ray.train.get_context()
+        return int(context.get_world_rank()), int(context.get_world_size())
+    except (RuntimeError, AttributeError):
+        raise UsageError(
+            "train_loader: must be called in the function that a Ray Train worker runs; outside of it use loader(..., rank=, world_size=)"
+        ) from None
+
+
+def dataset_of_blocks(read: Callable[[int], dict[str, Any]], blocks: int) -> Any:
+    """Return a ray.data.Dataset whose block `n` of `blocks` is what `read(n)` returns, a dict of arrays (rows, ...) and lists; the order is kept."""
+    import ray.data
+
+    data = ray.data.range(blocks, override_num_blocks=blocks).map_batches(_BlockCall(read), batch_size=None)
+    data.context.execution_options.preserve_order = True
+    return data
+
+
+@dataclass(frozen=True)
+class _BlockCall:
+    """Reads the block whose number Ray Data hands over."""
+
+    read: Callable[[int], dict[str, Any]]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        (number,) = batch["id"].tolist()
+        return self.read(number)
 
 
 def _call_guarded(guarded: _Guarded, task: Any) -> Any:

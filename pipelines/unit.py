@@ -62,7 +62,7 @@ class UnitResult:
     stored_bytes: int
 
 
-class _KnownExcept:
+class KnownExcept:
     """The ids that are in the dataset, without those that the unit is going to replace."""
 
     def __init__(self, known: KnownIds, replaced: frozenset[str]) -> None:
@@ -138,7 +138,7 @@ def known_to(unit: Unit, objects: Objects) -> tuple[Container[str], dict[str, Co
     """Return the episode ids that a unit need not land, and its dataset's columns: without the episodes that it replaces, but with the purged ones."""
     known, columns = known_state(objects, unit.dataset, unit.replaced)
     replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
-    return _KnownExcept(known, replaced), columns
+    return KnownExcept(known, replaced), columns
 
 
 def ingest_unit(unit: Unit) -> UnitResult:

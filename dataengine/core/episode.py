@@ -25,7 +25,7 @@ class EpisodeInfo:
     `timestamps_ns` is made of; a stream that is missing there has no clock. `start_ns` is subtracted from every such clock and is
     ns since the epoch where `epoch` is true. `rate_hz` is the control rate where it is known.
     `follow` names the stream whose clock is the control clock; None lets alignment choose. `metadata` is JSON-able.
-    `dataset` is the name that the reader proposes, from the folder of the recording.
+    `dataset` is the name that the reader proposes, from the folder of the recording. `parent` is the id of the episode that this one was made of.
     """
 
     dataset: str
@@ -44,6 +44,7 @@ class EpisodeInfo:
     origin: Origin = "teleop"
     licence: str | None = None
     consent: str | None = None
+    parent: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 

@@ -29,8 +29,12 @@ class UnknownName(UsageError):
         close = get_close_matches(name, names, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         super().__init__(f"unknown {what} {name!r}: known: {', '.join(names) or 'none'}{hint}")
+        self.what = what
         self.name = name
         self.known = names
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str]]]:
+        return UnknownName, (self.what, self.name, self.known)
 
 
 class MissingFact(UsageError):

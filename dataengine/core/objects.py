@@ -37,6 +37,8 @@ _ENVIRONMENT = {
     **dict.fromkeys(("az", "abfs", "abfss"), frozenset(f"azure_{name}" for name in _AZURE.split())),
 }
 
+_USED_BY: dict[str, int] = {}  # the process that uses the object store library: its threads do not live on in a forked one, which would wait for ever
+
 
 @dataclass(frozen=True)
 class ObjectMeta:
@@ -262,6 +264,9 @@ class RemoteObjects:
         """Say in one sentence what the object store refuses; an object that is absent, or there already, is the caller's business."""
         from obstore.exceptions import AlreadyExistsError, BaseError
 
+        if _USED_BY.setdefault("process", os.getpid()) != os.getpid():
+            why = "must be used in a process that was not forked from one that uses it"
+            raise UsageError(f"{self.url}: {why}; start workers with 'spawn', as DataLoader(..., multiprocessing_context='spawn') does")
         try:
             yield
         except AlreadyExistsError:

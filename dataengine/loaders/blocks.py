@@ -21,11 +21,15 @@ class BlockPool:
 
     def block(self, size: int) -> Array:
         """Return (size,) uint8 whose content is anything."""
-        store = next((block for block in self._free if len(block) >= size), None)
+        store: Array | None = None
+        for _ in range(len(self._free)):  # of those who take from it; others may add meanwhile
+            held = self._free.popleft()
+            if len(held) >= size:
+                store = held
+                break
+            self._free.append(held)
         if store is None:
             store = np.empty(size, np.uint8)
-        else:
-            self._free = deque((block for block in self._free if block is not store), maxlen=self._free.maxlen)
         # A memoryview between the two, so that views of what is handed out hold that, and not the block, as their base.
         handed = np.frombuffer(memoryview(store.data)[:size], np.uint8)
         weakref.finalize(handed, self._free.append, store).atexit = False

@@ -98,6 +98,13 @@ class Clips:
         ends[last] = self.segments.start[self.chosen] + self._lengths
         return read_only(ends - cuts)
 
+    @cached_property
+    def blocks(self) -> Array:
+        """Return how many blocks of `ALIGN_STEPS` steps, counted from the episode's beginning, each clip touches, (C,) int64."""
+        place = np.repeat(np.arange(len(self.chosen)), self._counts)
+        start = self._cut(place, np.arange(len(self)) - self._firsts[place])
+        return read_only(-(-(start + self.lengths) // ALIGN_STEPS) - start // ALIGN_STEPS)
+
     @property
     def segment_of(self) -> Array:
         """Return the segment of each clip, (C,) int64."""

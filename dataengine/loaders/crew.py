@@ -105,14 +105,13 @@ class Crew:
             self._tell(worker, Begin(cursors, made, first, turn, len(self._workers), self._run))
 
     def _tell(self, worker: _Worker, *messages: Any) -> None:
-        try:
+        """Send messages; one that is gone is noticed when it is listened to, after what it may have said before."""
+        with contextlib.suppress(OSError):
             for message in messages:
                 worker.connection.send(message)
-        except OSError:
-            raise worker.died() from None
 
-    def take(self, turn: int, number: int) -> tuple[dict[str, Any], dict[str, int]]:
-        """Return a batch, which is the next that this worker makes, and what its worker has read so far."""
+    def take(self, turn: int, number: int) -> tuple[dict[str, Any], Made]:
+        """Return a batch, which is the next that this worker makes, and what its worker says of it."""
         worker = self._workers[turn % len(self._workers)]
         freed = [worker.freed.popleft() for _ in range(len(worker.freed))]
         self._tell(worker, *freed)
@@ -128,7 +127,7 @@ class Crew:
             self._tell(worker, message.block)
         if message.number != number:
             raise RuntimeError(f"loader: expected batch {number} of worker {turn}, got {message.number}")
-        return self._batch(worker, message), message.counters
+        return self._batch(worker, message), message
 
     def _batch(self, worker: _Worker, made: Made) -> dict[str, Any]:
         view = worker.blocks[made.block].view(made.size)

@@ -121,15 +121,22 @@ class EpisodeFiles:
         self._native = Kept(SHARDS)
         self._labels = Kept(SHARDS, LabelsFile.close)
         self._readers = Kept(READERS, self._retire)
-        self._counted = 0
+        self._scratch: dict[tuple[int, ...], Array] = {}
+        self._counted, self._bytes = 0, 0
 
     @property
     def decoded(self) -> int:
         """Return how many frames of videos were decoded so far."""
         return self._counted + sum(int(reader.decoded) for reader in self._readers)
 
+    @property
+    def bytes_read(self) -> int:
+        """Return how many bytes of videos were read so far."""
+        return self._bytes + sum(int(reader.bytes_read) for reader in self._readers)
+
     def _retire(self, reader: FrameReader) -> None:
         self._counted += reader.decoded
+        self._bytes += reader.bytes_read
         reader.close()
 
     def close(self) -> None:
@@ -210,9 +217,13 @@ class EpisodeFiles:
         if entry["kind"] == "array":
             return ArrayPictures(ArrayReader(objects, f"{array_key(row, entry)}/values"), int(entry["row_start"]), where)
         media, track = media_of(row, entry), int(entry["track"])
-        reader = self._readers.get((part, media, track), lambda: self._open_video(objects, media, track))
+
+        def reader() -> FrameReader:
+            return self._readers.get((part, media, track), lambda: self._open_video(objects, media, track))
+
         fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
-        return VideoPictures(reader, int(entry["first_frame"]), not colour and str(reader.index.facts["pix_fmt"]).startswith("gray"), fetch)
+        grey = not colour and str(reader().index.facts["pix_fmt"]).startswith("gray")
+        return VideoPictures(reader, int(entry["first_frame"]), grey, fetch, self._scratch)
 
     def _open_video(self, objects: Objects, media: str, track: int) -> FrameReader:
         columns, facts = read_index(objects, media, track)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +35,12 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         UsageError: a condition is no condition, or names an unknown column.
     """
     purged = sorted(purged_episodes(store.objects))
-    number = None if store.version is None else store.version.number
+    version = store.version
     key = {
         "format": FORMAT,
         "store": require_store(store.objects)["store_id"],
-        "version": number if not store.open else uuid.uuid4().hex,
-        "catalog": None if store.version is None else store.version.catalog_version,
+        # Not its number alone: copies of a store, each with jobs of its own, have versions of one number.
+        "version": uuid.uuid4().hex if version is None or store.open else [version.number, version.job, version.created_ns, version.catalog_version],
         "dataset": dataset,
         "where": where,
         "where_steps": where_steps,
@@ -51,10 +53,21 @@ def table_of_episodes(store: Store, dataset: str, where: str | None, where_steps
         try:
             table.save(folder)
         except OSError:  # a home that cannot be written to: a folder that lives as long as the machine runs does as well
-            folder = Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}" / "episodes" / folder.name
+            folder = _temporary_folder() / "episodes" / folder.name
             if not folder.is_dir():
                 table.save(folder)
     return EpisodeTable.load(folder), folder
+
+
+def _temporary_folder() -> Path:
+    """Return a folder below the machine's temporary one that nobody else can have filled: the user's usual one, or a new one where that is not the user's own."""
+    usual = Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
+    with suppress(FileExistsError):
+        usual.mkdir(mode=0o700)
+    found = usual.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return usual
+    return Path(tempfile.mkdtemp(prefix="dataengine-"))
 
 
 def _build(store: Store, dataset: str, where: str | None, where_steps: str | None, purged: list[str], label_sets: Sequence[str]) -> EpisodeTable:

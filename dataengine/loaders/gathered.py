@@ -224,6 +224,6 @@ class Gathered:
             out = batch[name][at]
             pictures.paint(row, out if axis else out[None])
         for name, words in self.texts.items():
-            texts[name].append(words[row])
+            texts[name][at] = words[row]
         batch["dataset"][at], batch["episode"][at] = self.about
         batch["step"][at] = self.steps[row]

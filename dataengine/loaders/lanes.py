@@ -10,7 +10,7 @@ by a hashed number of steps, so that lanes do not begin their clips in step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ from dataengine.core.randomness import hash64
 from dataengine.loaders.clips import ALIGN_STEPS, Clips
 
 _FRACTION_BITS = 20
+LONG_LANE = 12  # blocks: in longer lanes a cut anywhere costs less than lanes of unequal length
 _BLOCK = 1024  # places whose keys are sorted together
 _PERMUTE, _TURN, _SPREAD, _DEAL = 1, 2, 3, 4  # what a hash is for
 
@@ -33,11 +34,11 @@ class Shuffle:
     Attributes:
         clip_steps: clips are at most this long; each is decoded in sequence. Shorter ones shuffle better, longer ones decode less twice where key frames are rare.
         spread: by how many places of its lane a sample may be late.
-        lanes: lanes of each rank; a batch draws from lanes / groups of them, in turn.
+        lanes: lanes of each rank. A batch takes a sample from each lane of a group in turn; one that is larger is made of parts from several groups.
         groups: groups of lanes of each rank; a worker owns whole groups, so that this many workers can share the work.
     """
 
-    clip_steps: int = 40
+    clip_steps: int = 20
     spread: int = 32
     lanes: int = 256
     groups: int = 8
@@ -51,14 +52,6 @@ class Shuffle:
     def waiting(self) -> int:
         """Return about how many decoded samples of a rank wait at any time: half the spread of each lane, and a group of pictures."""
         return self.lanes * (self.spread // 2 + ALIGN_STEPS)
-
-
-def fitting(picture_bytes: int, limit_bytes: int) -> Shuffle:
-    """Return the most thorough shuffle whose waiting samples, of `picture_bytes` of decoded pictures each, take at most `limit_bytes` on a rank."""
-    chosen = Shuffle()
-    while chosen.waiting * picture_bytes > limit_bytes and (chosen.spread > 8 or chosen.lanes > 32):
-        chosen = replace(chosen, spread=chosen.spread // 2) if chosen.spread > 8 else replace(chosen, lanes=chosen.lanes // 2)
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -143,8 +136,20 @@ class Lane:
         return max(0, emission - 2 * self._spread)
 
 
+def lane_count(clips: Clips, least: int) -> int:
+    """Return in how many lanes clips are best dealt: at least so many, and so that all of them hold equally many blocks of `ALIGN_STEPS` steps.
+
+    A lane that is longer than the others would be read alone at the end of the epoch, and its batches would be of one clip.
+    """
+    blocks = int(clips.blocks.sum())
+    return max(1, -(-blocks // max(1, blocks // least)))
+
+
 class EpochOrder:
     """The order of one epoch of some clips.
+
+    The permuted clips are cut into lanes of equally many blocks, on multiples of `ALIGN_STEPS` steps, so that no group of pictures of our own videos is decoded in two
+    lanes. Where lanes are long, blocks that an episode's end cuts short add up, and the decoding that a cut in mid-group costs does not: there they are cut at exact numbers of samples.
 
     Args:
         clips: the clips.
@@ -165,23 +170,48 @@ class EpochOrder:
         lengths = clips.lengths[self._order]
         if capped is not None:
             those = capped[self._order]
-            kept = ~those | (np.cumsum(np.where(those, lengths, 0)) <= cap)
-            self._order, lengths = self._order[kept], lengths[kept]
+            self._order = self._order[~those | (np.cumsum(np.where(those, lengths, 0)) <= cap)]
+            lengths = clips.lengths[self._order]
         ends = np.cumsum(lengths)
         self.samples = int(ends[-1]) if len(ends) else 0
-        begins = ends - lengths
-        quotas = self.samples * np.arange(lanes + 1) // lanes
-        bounds = np.searchsorted(begins, quotas, side="left")
-        edges = np.append(begins, self.samples)
-        # Which lane gets which run turns with the epoch: where clips are fewer than lanes, none stays empty for ever.
+        cut_clip, cut_sample = self._cuts(lanes, ends, lengths)
+        # Which lane gets which run turns with the epoch: where there are fewer clips than lanes, none stays empty for ever.
         shift = int(hash64(seed, _DEAL, epoch)) % lanes
-        self._first, self._end = np.roll(bounds[:-1], shift), np.roll(bounds[1:], shift)
-        self.lengths = edges[self._end] - edges[self._first]  # (L,) samples of each lane
+        self._run = np.roll(np.arange(lanes), shift)  # of each lane
+        self._cut_clip, self._cut_sample = cut_clip, cut_sample  # (L + 1,) where runs begin: the clip, and the sample counted over all clips
+        self._begins = ends - lengths
+        self.lengths = np.diff(cut_sample)[self._run]  # (L,) samples of each lane
         self._lanes: dict[int, Lane] = {}
+
+    def _cuts(self, lanes: int, ends: Array, lengths: Array) -> tuple[Array, Array]:
+        """Return where the runs of the lanes begin, (L + 1,) each: the place of the clip in the order, and the sample counted over all clips."""
+        blocks = self._clips.blocks[self._order]
+        block_ends = np.cumsum(blocks)
+        total = int(block_ends[-1]) if len(blocks) else 0
+        each = -(-total // lanes)
+        if each > LONG_LANE:
+            samples = self.samples * np.arange(lanes + 1) // lanes
+            return np.searchsorted(ends, samples, side="right"), samples
+        cuts = np.minimum(np.arange(lanes + 1) * each, total)
+        clip = np.searchsorted(block_ends, cuts, side="right")
+        inside = clip < len(blocks)
+        at = np.minimum(clip, max(0, len(blocks) - 1))
+        if not len(blocks):
+            return clip, np.zeros(lanes + 1, np.int64)
+        _, start, _ = self._clips.bounds(self._order[at])
+        block = cuts - (block_ends[at] - blocks[at])  # of the clip
+        step = np.maximum(start, (start // ALIGN_STEPS + block) * ALIGN_STEPS)
+        return clip, np.where(inside, ends[at] - lengths[at] + step - start, self.samples)
 
     def lane(self, number: int) -> Lane:
         """Return a lane by number."""
         if number not in self._lanes:
-            segment, start, stop = self._clips.bounds(self._order[self._first[number] : self._end[number]])
-            self._lanes[number] = Lane(segment, start, stop, (*self._key, number), self._spread)
+            run = int(self._run[number])
+            first, last = int(self._cut_sample[run]), int(self._cut_sample[run + 1])
+            clips = np.arange(self._cut_clip[run], min(int(self._cut_clip[run + 1]) + 1, len(self._order)))
+            segment, start, stop = self._clips.bounds(self._order[clips])
+            begins = self._begins[clips]
+            low, high = np.maximum(first - begins, 0), np.minimum(last - begins, stop - start)
+            kept = high > low
+            self._lanes[number] = Lane(segment[kept], (start + low)[kept], (start + high)[kept], (*self._key, number), self._spread)
         return self._lanes[number]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def require_framework(framework: str) -> None:
 
 
 class MapDataset:
-    """Samples of a mixture by number: `len(data)`, `data[i]`, `data[[3, 1, 2]]`. It may be pickled, and forked before its first use.
+    """Samples of a mixture by number: `len(data)`, `data[i]`, `data[[3, 1, 2]]`. It may be pickled, and of a store on this machine also forked.
 
     The numbers run through the datasets in the order of the mixture, in each through its episodes in the order of their ids, in each through its steps.
     """
@@ -118,9 +119,9 @@ class MapDataset:
     def __getitem__(self, number: Sequence[int]) -> dict[str, Any]: ...
 
     def __getitem__(self, number: int | Sequence[int]) -> dict[str, Any]:
-        if isinstance(number, int | np.integer):
-            return self.__getitems__([int(number)])[0]
-        return {name: self._as_asked(values) for name, values in self.read(list(number)).items()}
+        if hasattr(number, "__index__") and getattr(number, "ndim", 0) == 0:  # also NumPy's and torch's whole numbers
+            return self.__getitems__([operator.index(number)])[0]
+        return {name: self._as_asked(values) for name, values in self.read(cast("Sequence[int]", number)).items()}
 
 
 def dataset(mixture: Mixture | str, fields: Mapping[str, Field], framework: Framework = "numpy") -> MapDataset:

@@ -119,6 +119,8 @@ class Opened:
             if cap is None or not synthetic.any():
                 return [Component(chosen, 1.0)]
             most = int(cap / (1 - cap) * lengths[~synthetic].sum())
+            if synthetic.all():
+                raise UsageError(f"Mixture: imagined episodes may have at most {cap:g} of the samples, but nothing else is left to draw from")
             return [Component(chosen, 1.0, synthetic, most)]
         source_of = np.repeat([part.source for part in self.parts], np.diff(self.first_segment))
         shares, members = [], []

@@ -39,10 +39,6 @@ class PictureSource(Protocol):
     def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         """Write a packed picture into `out`, (H, W, C) or (H, W), scaled where the sizes differ."""
 
-    @property
-    def decoded(self) -> int:
-        """Return how many pictures were decoded so far, also those that nobody asked for."""
-
 
 def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
     """Write a picture into `out`, as it is where the sizes agree."""
@@ -55,43 +51,50 @@ def fitted(picture: Array, out: Array, fit: Fit, where: str) -> None:
 
 
 class VideoPictures:
-    """Frames of a video file from `first` on; several episodes share the file's reader."""
+    """Frames of a video file from `first` on.
 
-    def __init__(self, reader: FrameReader, first: int, grey: bool, fetch: Fetch | None = None) -> None:
+    Args:
+        reader: gives the file's reader, which several episodes share; asked at each use, since files that are not read for a while are closed.
+        first: the episode's first frame.
+        grey: whether the sample values of grey video are given as they are coded.
+        fetch: begins to fetch bytes of a remote file.
+        scratch: by shape, pictures that may be written over: shared by all that paint in this process.
+    """
+
+    def __init__(
+        self, reader: Callable[[], FrameReader], first: int, grey: bool, fetch: Fetch | None = None, scratch: dict[tuple[int, ...], Array] | None = None
+    ) -> None:
         self._reader, self._first, self._grey, self._fetch = reader, first, grey, fetch
-        self._scratch: Array | None = None
-
-    @property
-    def decoded(self) -> int:
-        return self._reader.decoded
+        self._shape, self._where = (*reader().shape, 3), reader().where
+        self._scratch = {} if scratch is None else scratch
 
     def groups(self, frames: Array) -> Array:
-        return self._reader.groups(frames + self._first)
+        return self._reader().groups(frames + self._first)
 
     def prefetch(self, frames: Sequence[int]) -> None:
         if self._fetch is not None:
-            start, stop = self._reader.span(np.asarray(frames) + self._first)
+            start, stop = self._reader().span(np.asarray(frames) + self._first)
             self._fetch([(start, stop - start)])
 
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
         if self._grey:
-            yield from zip(frames, self._reader.read_grey([frame + self._first for frame in frames]), strict=True)
+            yield from zip(frames, self._reader().read_grey([frame + self._first for frame in frames]), strict=True)
             return
-        for row, packed in self._reader.packed([frame + self._first for frame in frames], spare):
+        for row, packed in self._reader().packed([frame + self._first for frame in frames], spare):
             yield row - self._first, packed
 
     def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         if self._grey or packed.ndim == 3:
-            fitted(packed, out, fit, self._reader.where)
+            fitted(packed, out, fit, self._where)
             return
-        shape = (*self._reader.shape, 3)
-        if out.shape == shape:
+        if out.shape == self._shape:
             rgb_from_i420(packed, out)
             return
-        if self._scratch is None:
-            self._scratch = np.empty(shape, np.uint8)
-        rgb_from_i420(packed, self._scratch)
-        fitted(self._scratch, out, fit, self._reader.where)
+        if self._shape not in self._scratch:
+            self._scratch[self._shape] = np.empty(self._shape, np.uint8)
+        whole = self._scratch[self._shape]
+        rgb_from_i420(packed, whole)
+        fitted(whole, out, fit, self._where)
 
 
 class ItemPictures:
@@ -99,7 +102,6 @@ class ItemPictures:
 
     def __init__(self, items: StoredItems, where: str) -> None:
         self._items, self._where = items, where
-        self.decoded = 0
 
     def groups(self, frames: Array) -> Array:
         return np.zeros(len(frames), np.int64)
@@ -119,8 +121,10 @@ class ItemPictures:
                 yield frame, block[int(offsets[inside] - offsets[0]) : int(offsets[inside + 1] - offsets[0])]
             at = end
 
-    def paint(self, packed: Buffer, out: Array, fit: Fit) -> None:
-        self.decoded += 1
+    def paint(self, packed: Buffer | Array, out: Array, fit: Fit) -> None:
+        if isinstance(packed, np.ndarray):  # was decoded for another sample
+            fitted(packed, out, fit, self._where)
+            return
         fitted(decode_picture(packed, self._where), out, fit, self._where)
 
 
@@ -129,7 +133,6 @@ class ArrayPictures:
 
     def __init__(self, values: ArrayReader, start: int, where: str) -> None:
         self._values, self._start, self._where = values, start, where
-        self.decoded = 0
 
     def groups(self, frames: Array) -> Array:
         return np.asarray((frames + self._start) // self._values.chunk_rows)
@@ -139,7 +142,6 @@ class ArrayPictures:
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
         first = frames[0]
         rows = self._values.rows(self._start + first, self._start + frames[-1] + 1)
-        self.decoded += len(frames)
         for frame in frames:
             yield frame, rows[frame - first].copy()
 

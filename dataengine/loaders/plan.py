@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from dataengine.core.errors import UsageError
 from dataengine.core.randomness import hash64
 from dataengine.loaders.clips import Clips
 from dataengine.loaders.flat_schedule import FlatSchedule, permuted
-from dataengine.loaders.lanes import EpochOrder, Lane, Piece, Shuffle
+from dataengine.loaders.lanes import EpochOrder, Lane, Piece, Shuffle, lane_count
 from dataengine.loaders.opened import Component, Opened
 from dataengine.loaders.schedule import Cursors, EpochSchedule, Layout, Schedule
 from dataengine.loaders.weighted_schedule import WeightedSchedule
@@ -25,12 +25,16 @@ ORDERS: tuple[Order, ...] = ("shuffled", "random", "sequential")
 
 @dataclass(frozen=True)
 class Spot:
-    """A sample that its lane reads in passing: the lane, the piece of it, and the step; `settled` is a place of the lane before which nothing is wanted any more."""
+    """A sample that its lane reads in passing: the lane, the piece of it, and the step.
+
+    `settled` is a place of the lane before which nothing is wanted any more, `left` how many samples of its epoch come after this one.
+    """
 
     lane: tuple[int, int, int]  # component, epoch, number
     piece: int
     step: int
     settled: int
+    left: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +70,15 @@ class Plan:
 
     def lanes(self) -> int:
         """Return the lanes of a new run."""
-        return self.shuffle.lanes * self.layout.world_size
+        least = self.shuffle.lanes * self.layout.world_size
+        return least if self.endless or self.order != "shuffled" else lane_count(self._clips[0], least)
 
     def _deal(self, lanes: int) -> None:
         """Deal the clips to so many lanes: those of the run whose cursors they are."""
         self._lane_count = lanes
-        self._orders: Callable[[int, int], EpochOrder] = lru_cache(maxsize=2 * len(self._components) + 2)(self._order_of)
+        # Apart for each component: a small one, which walks through many epochs in a batch, must not displace the order of a large one.
+        kept = [lru_cache(maxsize=4)(partial(self._order_of, component)) for component in range(len(self._components))]
+        self._orders: Callable[[int, int], EpochOrder] = lambda component, epoch: kept[component](epoch)
 
     def _order_of(self, component: int, epoch: int) -> EpochOrder:
         chosen, clips = self._components[component], self._clips[component]
@@ -119,7 +126,7 @@ class Plan:
             piece, segment, step = that.emitted(emission)
             found.append((segment, step))
             if not draws.scattered:
-                spots.append(Spot(key, piece, step, that.settled(emission)))
+                spots.append(Spot(key, piece, step, that.settled(emission), len(that) - emission - 1))
         where = np.array(found, dtype=np.int64).reshape(-1, 2)
         earliest = int(draws.epoch.min()) if len(draws.epoch) else 0
         return BatchPlan(number, earliest, self.opened.segments.number(where[:, 0], where[:, 1]), None if draws.scattered else tuple(spots))

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.errors import BadRecording, StoreError
+from dataengine.loaders.batch import PAD
 from dataengine.loaders.episode_files import EpisodeFiles
 from dataengine.loaders.gathered import Gathered
 from dataengine.loaders.opened import Opened
 from dataengine.loaders.plan import BatchPlan, Plan, Spot
 from dataengine.loaders.windows import Window
 
+OnDamage = Literal["raise", "leave_out"]
+ON_DAMAGE: tuple[OnDamage, ...] = ("raise", "leave_out")
 _SPARE = 64  # arrays of pictures that are kept for the next ones
 
 
 @dataclass
 class Counters:
-    """What reading took so far: frames that video decoders gave, pictures that came into batches, samples."""
+    """What reading took so far: frames that video decoders gave and the bytes these took, pictures that came into batches, samples."""
 
     frames_decoded: int = 0
+    video_bytes_read: int = 0
     frames_used: int = 0
     samples: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""
-        return {"frames_decoded": self.frames_decoded, "frames_used": self.frames_used, "samples": self.samples}
+        return dataclasses.asdict(self)
 
 
 class SampleReader:
-    """Reads samples into the arrays of batches; one belongs to one process and thread."""
+    """Reads samples into the arrays of batches; one belongs to one process and thread.
 
-    def __init__(self, opened: Opened, windows: Sequence[Window]) -> None:
-        self.opened, self.windows = opened, tuple(windows)
+    Args:
+        opened: the mixture.
+        windows: what a sample holds.
+        on_damage: "raise" where a sample cannot be read, or "leave_out": give it weight 0, and count it in `damage`.
+    """
+
+    def __init__(self, opened: Opened, windows: Sequence[Window], on_damage: OnDamage = "raise") -> None:
+        self.opened, self.windows, self._on_damage = opened, tuple(windows), on_damage
+        self.damage: dict[str, int] = {}  # what could not be read, and how many samples were left out for it
+        self._blank: set[int] = set()
         numbers = {name for window in windows if window.kind == "numbers" for names in window.columns.values() for name in names}
         pictures = {name for window in windows if window.kind in ("pictures", "texts") for names in window.columns.values() for name in names}
         timed = any(window.field.seconds is not None or window.field.window is not None for window in windows)
@@ -49,7 +65,7 @@ class SampleReader:
 
     def counters(self) -> Counters:
         """Return what reading took so far."""
-        self._counters.frames_decoded = self.files.decoded
+        self._counters.frames_decoded, self._counters.video_bytes_read = self.files.decoded, self.files.bytes_read
         return self._counters
 
     def forget(self) -> None:
@@ -71,36 +87,54 @@ class SampleReader:
         segment, step = self.opened.segments.locate(samples)
         episode = self.opened.segments.episode[segment]
         order = np.lexsort((step, episode))
-        texts: dict[str, list[str]] = {window.name: [""] * len(samples) for window in self.windows if window.kind in ("task", "texts")}
+        texts = self._no_texts(batch)
         edges = np.flatnonzero(np.diff(episode[order])) + 1
         for places in np.split(order, edges) if len(order) else []:
-            gathered = Gathered(self.files, self.windows, int(episode[places[0]]), step[places], self._spare)
-            said: dict[str, list[str]] = {name: [] for name in texts}
-            for row, place in enumerate(places.tolist()):
-                gathered.write(row, batch, place, said)
-            for name, words in said.items():
-                for place, word in zip(places.tolist(), words, strict=True):
-                    texts[name][place] = word
-        self._finish(samples, batch)
+            with self._damage(places.tolist()):
+                gathered = Gathered(self.files, self.windows, int(episode[places[0]]), step[places], self._spare)
+                for row, place in enumerate(places.tolist()):
+                    with self._damage([place]):
+                        gathered.write(row, batch, place, texts)
+        self._finish(samples, batch, texts)
         return texts
 
     def read_plan(self, plan: Plan, that: BatchPlan, batch: dict[str, Array]) -> dict[str, list[str]]:
         """Read a batch of a plan, whose clips stay open until their samples are used up."""
         if that.spots is None:
             return self.read(that.samples, batch)
-        texts: dict[str, list[str]] = {window.name: [] for window in self.windows if window.kind in ("task", "texts")}
+        texts = self._no_texts(batch)
         for place, spot in enumerate(that.spots):
-            first, gathered = self._piece(plan, spot)
-            gathered.write(spot.step - first, batch, place, texts)
-        self._finish(that.samples, batch)
+            with self._damage([place]):
+                first, gathered = self._piece(plan, spot)
+                gathered.write(spot.step - first, batch, place, texts)
+        for spot in that.spots:
+            if not spot.left:  # its lane is at the end of its epoch, and will not be asked again
+                self._open.pop(spot.lane, None)
+        self._finish(that.samples, batch, texts)
         return texts
+
+    def _no_texts(self, batch: Mapping[str, Array]) -> dict[str, list[str]]:
+        return {window.name: [""] * len(batch["sample"]) for window in self.windows if window.kind in ("task", "texts")}
+
+    @contextmanager
+    def _damage(self, places: Sequence[int]) -> Iterator[None]:
+        """Where samples at these places cannot be read: raise, or note it and leave them out, as the loader was told."""
+        try:
+            yield
+        except (StoreError, BadRecording) as error:
+            if self._on_damage == "raise":
+                raise
+            self._blank.update(places)
+            self.damage.setdefault(str(error), 0)
+            self.damage[str(error)] += len(places)
 
     def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
         """Open the clips of a batch that comes later, and begin to fetch their pictures."""
         for spot in that.spots or ():
             lane = self._open.setdefault(spot.lane, deque())
             if all(number != spot.piece for number, _, _ in lane):
-                self._open_piece(plan, spot, lane).prefetch()
+                with suppress(StoreError, BadRecording):  # it is told when the batch is read
+                    self._open_piece(plan, spot, lane).prefetch()
 
     def _piece(self, plan: Plan, spot: Spot) -> tuple[int, Gathered]:
         """Return the first step of a spot's piece, and its samples; open it where it is not, and give up those whose samples have all come out."""
@@ -120,15 +154,31 @@ class SampleReader:
         lane.append((spot.piece, piece.place + len(steps), gathered))
         return gathered
 
-    def _finish(self, samples: Array, batch: dict[str, Array]) -> None:
+    def _leave_out(self, batch: dict[str, Array], texts: dict[str, list[str]]) -> None:
+        """Make the places whose samples could not be read count for nothing."""
+        if not self._blank:
+            return
+        places = sorted(self._blank)
+        self._blank.clear()
+        segment, step = self.opened.segments.locate(batch["sample"][places])
+        episode = self.opened.segments.episode[segment]
+        about = {"sample": batch["sample"][places], "episode": episode, "step": step, "dataset": self.opened.parts_of(episode)}
+        for name, values in batch.items():
+            values[places] = about.get(name, name.endswith(PAD))
+        for words in texts.values():
+            for place in places:
+                words[place] = ""
+
+    def _finish(self, samples: Array, batch: dict[str, Array], texts: dict[str, list[str]]) -> None:
         """Fill in what every batch has, and zero the places beyond its samples."""
         count = len(samples)
         batch["weight"][:count], batch["weight"][count:] = 1.0, 0.0
         batch["sample"][:count] = samples
         if count < len(batch["sample"]):
             for name, values in batch.items():
-                values[count:] = name.endswith("_is_pad")
+                values[count:] = name.endswith(PAD)
             batch["sample"][count:] = -1
+        self._leave_out(batch, texts)
         for arrays in self._spare.values():
             del arrays[_SPARE:]
         self._counters.samples += count

@@ -19,12 +19,16 @@ from dataengine.loaders.round_robin import RoundRobin
 
 @dataclass(frozen=True)
 class Layout:
-    """How a job reads: its ranks, the samples of a batch on one of them, and the groups of lanes of each."""
+    """How a job reads: its ranks, the samples that one of them takes from a group of lanes at a time, and its groups of lanes.
+
+    A batch is made of `split` such takings, from as many groups.
+    """
 
     world_size: int
     batch_size: int
     groups: int
     drop_last: bool = False
+    split: int = 1
 
 
 @dataclass(frozen=True, eq=False)

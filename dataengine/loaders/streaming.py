@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,20 +17,24 @@ from dataengine.core.errors import UsageError
 from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
-from dataengine.loaders.lanes import Shuffle, fitting
+from dataengine.loaders.fitting import fitted_shuffle
+from dataengine.loaders.joining import joined, split_of
+from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.map_style import Framework, require_framework
 from dataengine.loaders.mixture import Mixture
 from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opening import open_mixture
-from dataengine.loaders.plan import ORDERS, Order
+from dataengine.loaders.plan import ORDERS, BatchPlan, Order
+from dataengine.loaders.sample_reader import ON_DAMAGE, OnDamage
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
-from dataengine.loaders.windows import Window, feature_documents, label_sets, resolve
+from dataengine.loaders.windows import feature_documents, label_sets, resolve
 from dataengine.loaders.worker import BatchMaker, Transform, Work
 from dataengine.transforms.normalize import Mode, Normalize
 
+logger = logging.getLogger(__name__)
+
 STATE_VERSION = 1
 CACHE = CacheOptions()
-WAITING_BYTES = 5 << 28  # of decoded pictures on a rank, 1.25 GiB
 
 
 class Loader:
@@ -47,6 +53,7 @@ class Loader:
         self._crew: Crew | None = None
         self._pool = BlockPool()
         self._counters: dict[int, dict[str, int]] = {}
+        self._damage: dict[int, dict[str, int]] = {}
         self._seek(self._plan.start(0), 0)
 
     def _seek(self, cursors: Cursors, made: int, done: int = 0) -> None:
@@ -54,14 +61,36 @@ class Loader:
         self._base, self._made_before, self._done = cursors, made, done
         self._schedule: Schedule = self._plan.begin(cursors, made)
         self._maker.begin()
-        self._numbers = itertools.count(done) if self._schedule.steps is None else iter(range(done, self._schedule.steps))
+        first = done * self._work.layout.split
+        self._numbers = itertools.count(first) if self._schedule.steps is None else iter(range(first, self._schedule.steps))
         self._started = False
+
+    def copy(self) -> Loader:
+        """Return another loader at the same place, with workers and files of its own."""
+        return _made_again(*self._recipe())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, self._recipe()
+
+    def _recipe(self) -> tuple[Any, ...]:
+        return self._work, self._workers, self._prefetch, self._framework, self.normalize, self.state_dict()
 
     def __len__(self) -> int:
         """Return how many batches are left of the epoch, the same on every rank; raise TypeError for a weighted mixture, which has no end."""
-        if self._schedule.steps is None:
+        total = self._total
+        if total is None:
             raise TypeError("a weighted mixture has no last batch: count the steps yourself")
-        return self._schedule.steps - self._done
+        return total - self._done
+
+    @property
+    def steps(self) -> int:
+        """Return how many batches the running epoch has on each rank, those that were handed out included; raise TypeError for a weighted mixture."""
+        return len(self) + self._done
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, from 0; of a weighted mixture only 0 has one."""
+        self._maker.reader.forget()
+        self._seek(self._plan.start(epoch), 0)
 
     @property
     def epoch(self) -> int:
@@ -82,9 +111,17 @@ class Loader:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Return what reading took so far, over all workers: `frames_decoded`, `frames_used`, `samples`."""
+        """Return what reading took so far, over all workers: `frames_decoded`, `video_bytes_read`, `frames_used`, `samples`."""
         found = list(self._counters.values())
         return {name: sum(each[name] for each in found) for name in (found[0] if found else self._maker.reader.counters().as_dict())}
+
+    @property
+    def damage(self) -> dict[str, int]:
+        """Return what could not be read so far, as messages, and how many samples were left out for each (with `on_damage="leave_out"`)."""
+        found: Counter[str] = Counter()
+        for damage in self._damage.values():
+            found.update(damage)
+        return dict(found)
 
     def episode_id(self, episode: int) -> str:
         """Return the id of the episode that a number under `episode` in a batch stands for."""
@@ -95,34 +132,64 @@ class Loader:
         return self._plan.clip_of(np.asarray(samples))
 
     @property
+    def _total(self) -> int | None:
+        """Return how many batches the schedule has, None where it has no end."""
+        parts, layout = self._schedule.steps, self._work.layout
+        return None if parts is None else parts // layout.split if layout.drop_last else -(-parts // layout.split)
+
+    @property
     def _at_end(self) -> bool:
-        return self._schedule.steps is not None and self._done >= self._schedule.steps
+        return self._total is not None and self._done >= self._total
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._at_end and self._done:  # the last loop was left at its last batch
-            self._seek(self._schedule.cursors_after(self._done), 0)
-        while self._schedule.steps is None or self._done < self._schedule.steps:
-            number = self._done
-            batch = self._take(number)
+            self._seek(self._plan.start(self.epoch + 1), 0)
+        while not self._at_end:
+            batch = self._batch(self._done)
             self._done += 1
             yield self._as_asked(batch)
-        self._seek(self._schedule.cursors_after(self._done), 0)
+        self._seek(self._plan.start(self.epoch + 1), 0)
+
+    def _batch(self, number: int) -> dict[str, Any]:
+        """Return a batch, of its parts."""
+        layout = self._work.layout
+        first = number * layout.split
+        last = first + layout.split if self._schedule.steps is None else min(first + layout.split, self._schedule.steps)
+        parts = [self._take(part) for part in range(first, last)]
+        return parts[0] if layout.split == 1 else joined(parts, layout.batch_size, layout.batch_size * layout.split, self._pool)
 
     def _take(self, number: int) -> dict[str, Any]:
         if not self._workers:
             that = self._maker.planned(self._schedule, self._numbers)
             assert that is not None
-            batch = self._maker.make(that, self._pool.block(self._maker.size))
-            self._counters[0] = self._maker.reader.counters().as_dict()
-            return batch
+            return self._make(that)
+        starting = self._crew is None
         if self._crew is None:
             self._crew = Crew(self._work, self._workers, self._prefetch)
         if not self._started:
-            self._crew.begin(self._base, self._made_before, number)
+            self._crew.begin(self._base, self._made_before, number + starting)
             self._started = True
+        if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
+            batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
+            self._maker.begin()
+            return batch
         turn = self._schedule.owner(self._work.rank, number) % self._workers
-        batch, self._counters[turn] = self._crew.take(turn, number)
+        batch, made = self._crew.take(turn, number)
+        self._note(turn, made.counters, made.damage)
         return batch
+
+    def _make(self, that: BatchPlan) -> dict[str, Any]:
+        """Make a batch in this process."""
+        batch = self._maker.make(that, self._pool.block(self._maker.size))
+        self._note(-1, self._maker.reader.counters().as_dict(), dict(self._maker.reader.damage))
+        return batch
+
+    def _note(self, worker: int, counters: dict[str, int], damage: dict[str, int]) -> None:
+        """Keep what a worker has counted, and log what it could not read when that is new."""
+        self._counters[worker] = counters
+        for message in damage.keys() - self._damage.get(worker, {}).keys():
+            logger.warning("left out: %s", message)
+        self._damage[worker] = damage
 
     def _as_asked(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self._framework == "numpy":
@@ -144,8 +211,14 @@ class Loader:
             "order": self._work.order,
             "mixture": self._fingerprint(),
             "shuffle": {"clip_steps": self._work.shuffle.clip_steps, "spread": self._work.shuffle.spread},
-            "layout": {"world_size": layout.world_size, "batch_size": layout.batch_size, "groups": layout.groups, "drop_last": layout.drop_last},
-            "cursors": (self._schedule.cursors_after(self._done) if ended else self._base).as_json(),
+            "layout": {
+                "world_size": layout.world_size,
+                "batch_size": layout.batch_size,
+                "groups": layout.groups,
+                "drop_last": layout.drop_last,
+                "split": layout.split,
+            },
+            "cursors": (self._plan.start(self.epoch + 1) if ended else self._base).as_json(),
             "made": 0 if ended else self._made_before,
             "done": 0 if ended else self._done,
         }
@@ -174,8 +247,12 @@ class Loader:
         if state["layout"] == mine["layout"]:
             self._seek(cursors, made, done)
             return
-        there = self._plan.with_layout(Layout(**state["layout"])).begin(cursors, made)
-        self._seek(there.cursors_after(done), made + done)
+        if not made and not done and not cursors.emitted.any() and cursors.epoch.min() == cursors.epoch.max():
+            self._seek(self._plan.start(int(cursors.epoch.max())), 0)  # between two epochs: the lanes are dealt anew for these ranks
+            return
+        layout = Layout(**state["layout"])
+        parts = done * layout.split
+        self._seek(self._plan.with_layout(layout).begin(cursors, made).cursors_after(parts), made + parts)
 
     def _fingerprint(self) -> str:
         """Return a digest of what the samples are, wherever the stores and the cache lie."""
@@ -197,6 +274,12 @@ class Loader:
         self.close()
 
 
+def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, normalize: Normalize | None, state: Mapping[str, Any]) -> Loader:
+    made = Loader(work, work.plan().opened, workers, prefetch, framework, normalize)
+    made.load_state_dict(state)
+    return made
+
+
 def loader(
     mixture: Mixture | str,
     fields: Mapping[str, Field],
@@ -213,6 +296,7 @@ def loader(
     framework: Framework = "torch",
     cache: CacheOptions | None = CACHE,
     normalize: Mode | None = None,
+    on_damage: OnDamage = "raise",
 ) -> Loader:
     """Return batches of a mixture.
 
@@ -234,6 +318,7 @@ def loader(
         framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
         normalize: "quantile", "mean_std" or "min_max": bring states and actions to a common scale by the statistics of their dataset, after the transforms;
             `loader(...).normalize` has the way back.
+        on_damage: what happens where a sample cannot be read: "raise", or "leave_out": it gets weight 0, is logged and counted in `loader(...).damage`.
         cache: where blocks of remote stores are held on this machine, and how much of them; None for nothing.
 
     Raises:
@@ -246,24 +331,32 @@ def loader(
         raise UsageError(f"rank: must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
     if order not in ORDERS:
         raise UsageError(f"order: must be one of {', '.join(ORDERS)}, got {order!r}")
+    if on_damage not in ON_DAMAGE:
+        raise UsageError(f"on_damage: must be one of {', '.join(ON_DAMAGE)}, got {on_damage!r}")
     require_framework(framework)
     chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
     opened = open_mixture(chosen, label_sets(fields), cache)
     features = feature_documents(opened)
     windows = resolve(fields, opened, features)
     components = tuple(opened.components(chosen))
-    shuffling = shuffle or fitting(_picture_bytes(windows), WAITING_BYTES)
+    shuffling = shuffle or fitted_shuffle(opened, windows)
+    if order == "shuffled" and workers > shuffling.groups:
+        raise UsageError(f"workers: at most {shuffling.groups} can share the groups of lanes of a rank, got {workers}; give shuffle=Shuffle(groups={workers})")
     normalizer = normalization(opened, chosen, windows, features, normalize, transforms) if normalize is not None else None
-    layout = Layout(world_size, batch_size, shuffling.groups, drop_last)
+    split = split_of(batch_size, shuffling.lanes // shuffling.groups) if order == "shuffled" else 1
+    layout = Layout(world_size, batch_size // split, shuffling.groups, drop_last, split)
     work = Work(
-        opened.parts, components, windows, shuffling, layout, seed, order, chosen.weighted, rank, (*transforms, *([normalizer] if normalizer else [])), cache
+        opened.parts,
+        components,
+        windows,
+        shuffling,
+        layout,
+        seed,
+        order,
+        chosen.weighted,
+        rank,
+        (*transforms, *([normalizer] if normalizer else [])),
+        cache,
+        on_damage,
     )
     return Loader(work, opened, workers, prefetch, framework, normalizer)
-
-
-def _picture_bytes(windows: Sequence[Window]) -> int:
-    """Return about what the pictures of a sample take while they wait: planar YUV, half of RGB, where they keep their size; a window's pictures are mostly those of its neighbours."""
-    pictures = [window for window in windows if window.kind == "pictures"]
-    return sum(
-        int(np.prod(window.shape)) * np.dtype(window.dtype).itemsize // (1 if window.field.size or window.dtype != "uint8" else 2) for window in pictures
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from dataengine.core.arrays import Array, require
+from dataengine.core.errors import UsageError
 from dataengine.core.randomness import hash64
 from dataengine.loaders.round_robin import RoundRobin
 from dataengine.loaders.schedule import Cursors, Draws, Layout, Orders, lanes_of
@@ -33,6 +35,11 @@ class WeightedSchedule:
 
     def __init__(self, orders: Orders, cursors: Cursors, layout: Layout, shares: Array, seed: int, made: int = 0) -> None:
         require(bool(np.isclose(shares.sum(), 1.0)) and bool((shares > 0).all()), f"shares: must be positive and sum to 1, got {shares}")
+        lanes = cursors.epoch.shape[1]
+        if lanes < layout.world_size:
+            raise UsageError(f"state: its {lanes} lanes can be shared by as many ranks, got {layout.world_size}; go on with fewer, or begin anew")
+        # A run that began with fewer ranks has fewer lanes: then fewer groups on each rank share them, so that none is empty.
+        layout = replace(layout, groups=min(layout.groups, lanes // layout.world_size))
         self._orders, self._cursors, self._layout, self._shares, self._seed, self._before = orders, cursors, layout, shares, seed, made
         self._turns = lru_cache(maxsize=1024)(self._turns_of)
         self._counted: dict[tuple[int, int], tuple[int, Array]] = {}  # (rank, group) -> batches, and what these have drawn

@@ -116,6 +116,8 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
         raise UsageError(f"field {name!r}: must be of one kind in all datasets, got {', '.join(sorted(kinds))}; read them under the names of their columns")
     (kind,) = kinds
     if kind == "pictures":
+        if field.dtype is not None:
+            raise UsageError(f"field {name!r}: pictures keep their dtype; give the loader the transform ToFloat(), which runs after they are in the batch")
         shape, dtype = _picture(name, field, columns)
         return Window(name, field, "pictures", found, {}, shape, dtype)
     if field.size is not None:

@@ -25,7 +25,7 @@ from dataengine.loaders.blocks import SharedBlock
 from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.opened import Component, Opened, Part
 from dataengine.loaders.plan import BatchPlan, Order, Plan
-from dataengine.loaders.sample_reader import SampleReader
+from dataengine.loaders.sample_reader import OnDamage, SampleReader
 from dataengine.loaders.schedule import Cursors, Layout, Schedule
 from dataengine.loaders.windows import Window
 
@@ -49,6 +49,7 @@ class Work:
     rank: int
     transforms: tuple[Transform, ...] = ()
     cache: CacheOptions | None = None
+    on_damage: OnDamage = "raise"
 
     def plan(self, opened: Opened | None = None) -> Plan:
         """Return the plan of the batches."""
@@ -78,6 +79,7 @@ class Made:
     specs: tuple[ArraySpec, ...]
     rest: dict[str, Any]
     counters: dict[str, int]
+    damage: dict[str, int]
 
 
 class BatchMaker:
@@ -86,7 +88,7 @@ class BatchMaker:
     def __init__(self, work: Work, opened: Opened | None = None) -> None:
         self.work = work
         self.plan = work.plan(opened)
-        self.reader = SampleReader(self.plan.opened, work.windows)
+        self.reader = SampleReader(self.plan.opened, work.windows, work.on_damage)
         self.specs = batch_layout(work.windows, work.layout.batch_size)
         self.size = block_bytes(self.specs)
         self._ahead: deque[BatchPlan] = deque()
@@ -115,7 +117,13 @@ class BatchMaker:
         batch: dict[str, Any] = {**arrays, **texts, "epoch": that.epoch}
         for transform in self.work.transforms:
             batch = transform(batch)
-        return batch
+        return {name: _as_array(value) for name, value in batch.items()}
+
+
+def _as_array(value: Any) -> Any:
+    """Return a tensor as an array of the same memory, everything else as it is: a transform may have used torch, whose tensors do not cross the pipe."""
+    torch = sys.modules.get("torch")
+    return value.detach().cpu().numpy() if torch is not None and isinstance(value, torch.Tensor) else value
 
 
 def packed(batch: Mapping[str, Any], block: Array, grow: Callable[[int], Array]) -> tuple[int, tuple[ArraySpec, ...], dict[str, Any]]:
@@ -176,7 +184,7 @@ def serve(connection: Connection, work: Work, blocks: Sequence[SharedBlock]) -> 
         try:
             view = blocks[block].view(maker.size)
             used, specs, rest = packed(maker.make(that, view), view, blocks[block].view)
-            connection.send(Made(begin.run, that.number, block, used, specs, rest, maker.reader.counters().as_dict()))
+            connection.send(Made(begin.run, that.number, block, used, specs, rest, maker.reader.counters().as_dict(), dict(maker.reader.damage)))
         except DataEngineError as error:
             connection.send(error)
             return

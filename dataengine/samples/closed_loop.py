@@ -11,7 +11,7 @@ from dataengine.core.arrays import Array
 from dataengine.core.errors import UsageError
 from dataengine.samples.arm import CAMERAS, ArmConfig, episode_start, gripper_opening
 from dataengine.samples.expert import TaskKind, succeeded
-from dataengine.samples.kinematics import forward
+from dataengine.samples.kinematics import JOINT_HIGH, JOINT_LOW, forward
 from dataengine.samples.physics import WorldState, advance
 from dataengine.samples.scene import Look, render
 
@@ -69,7 +69,7 @@ def observe(situation: Situation) -> Observation:
 
 
 def step(situation: Situation, action: Array) -> Situation:
-    """Command joint positions and gripper opening (5,) for one control period; return what is then.
+    """Command joint positions and gripper opening (5,) for one control period; return what is then. The arm keeps each command within its joints' limits.
 
     Raises:
         UsageError: the command is not five finite numbers.
@@ -77,6 +77,7 @@ def step(situation: Situation, action: Array) -> Situation:
     command = np.asarray(action, dtype=np.float64)
     if command.shape != (5,) or not np.isfinite(command).all():
         raise UsageError(f"action: must be 5 finite numbers (shoulder, elbow, wrist, lift, gripper), got {action!r}")
+    command = np.clip(command, [*JOINT_LOW, 0.0], [*JOINT_HIGH, 1.0])
     world, _ = advance(situation.world, command, situation.world.t_ns + round(1e9 / situation.config.control_hz))
     return replace(situation, world=world, steps=situation.steps + 1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -35,11 +35,11 @@ def _times(stream: AlignInput, rate_hz: float | None) -> Array:
 
 
 def action_lags(
-    episode_id: str, streams: Mapping[str, AlignInput], seen: PictureChanges, rate_hz: float | None, config: ActionLagConfig
+    identity: Callable[[], str], streams: Mapping[str, AlignInput], seen: PictureChanges, rate_hz: float | None, config: ActionLagConfig
 ) -> dict[str, LagProfile]:
     """Return the lag profile of each camera that is looked at; see `ActionLagConfig` for which.
 
-    The choice of the episodes whose pictures are decoded for this alone follows from their ids, so that the figures do not depend on how a job is cut.
+    `identity` returns the episode's id, which is asked for only where it matters. The choice of the episodes whose pictures are decoded for this alone follows from their ids, so that the figures do not depend on how a job is cut.
     """
     action = _action(streams) if config.estimate != "never" else None
     if action is None:
@@ -52,7 +52,6 @@ def action_lags(
     motions = action_motions(stream.column, stream.values, times_ns)
     if not motions:
         return {}
-    everything, sampled = config.estimate == "always", int(episode_id[:2], 16) < SAMPLED
     decoded = 0
     profiles: dict[str, LagProfile] = {}
     cameras = sorted(name for name, camera in streams.items() if camera.column.kind == "image" and len(camera))
@@ -60,7 +59,7 @@ def action_lags(
         if (streams[name].timestamps_ns is None) != (stream.timestamps_ns is None):
             continue  # one has times, the other has none: nothing relates them
         if not seen.at_hand(name):
-            if not everything and (not sampled or decoded >= DECODED_CAMERAS):
+            if config.estimate != "always" and (decoded >= DECODED_CAMERAS or int(identity()[:2], 16) >= SAMPLED):
                 continue
             decoded += 1
         image = seen.motion(name, _times(streams[name], rate_hz), [as_body_motion(action, motion) for motion in motions])

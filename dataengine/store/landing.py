@@ -7,14 +7,15 @@ import math
 import operator
 import traceback
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from dataengine.align.align import align_noting
+from dataengine.align.align import Aligned, align_noting
 from dataengine.align.config import AlignConfig
 from dataengine.align.control import AlignInput
 from dataengine.core.column import Column
@@ -48,6 +49,18 @@ class LandingPolicy:
     licence: str | None = None
     consent: str | None = None
     privacy: Mapping[str, bool] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An episode on its control clock: what alignment made of it, figures, and problems that were found on the way."""
+
+    aligned: Aligned
+    figures: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+Place = Callable[[EpisodeInfo, RunningEpisode], Placed]
 
 
 def _require_text(info: EpisodeInfo) -> None:
@@ -123,8 +136,11 @@ class Landing:
         self._agreed: dict[str, Column] | None = None
         self._noticed: set[str] = set()
 
-    def land(self, reading: Reading, events: Iterable[Event], files: Opener) -> Outcome:
-        """Land everything an item holds. A recording that is broken is taken back and named; the others stay."""
+    def land(self, reading: Reading, events: Iterable[Event], files: Opener, place: Place | None = None) -> Outcome:
+        """Land everything an item holds. A recording that is broken is taken back and named; the others stay.
+
+        `place` puts a recording on its control clock; by default its streams are aligned.
+        """
         outcome = Outcome(source_row(reading))
         self.shard.kept.open_item(files)
         stream = iter(events)
@@ -151,7 +167,7 @@ class Landing:
                 self._reject(outcome, reading, event.key, problem_of(broken))
                 broken = None
             else:
-                self._end(outcome, reading, event)
+                self._end(outcome, reading, event, place or self._align)
                 self._roll(files)
         if broken is None and self.shard.running:
             broken = BadRecording(reading.source_uri, "an end after the last row of a recording", "the end of the item", check="truncated")
@@ -189,7 +205,7 @@ class Landing:
     def _reject(self, outcome: Outcome, reading: Reading, key: str, problem: Problem) -> None:
         outcome.rejects.append(reject_row(reading, key, problem, len(outcome.rejects)))
 
-    def _end(self, outcome: Outcome, reading: Reading, info: EpisodeInfo) -> None:
+    def _end(self, outcome: Outcome, reading: Reading, info: EpisodeInfo, place: Place) -> None:
         try:
             with _AsRejection(info.key or reading.source_uri, "describing and ending it"):
                 _require_text(info)
@@ -207,16 +223,11 @@ class Landing:
                 return
             # Recorded numbers may be anything (infinities, signalling NaN): the checks judge them, numpy need not warn of them.
             with np.errstate(all="ignore"), _AsRejection(info.key or reading.source_uri, "aligning and examining it"):
-                inputs = align_inputs(info, running)
-                seen = PictureChanges(running, self.shard.kept.files)
-                offsets = camera_offsets(info, running, inputs, seen, self.policy.align.clock_offset)
-                aligned = align_noting(info, shifted(inputs, offsets.applied_ns) if offsets.applied_ns else inputs, self.policy.align)
+                placed = place(info, running)
                 findings = examine(info, check_inputs(info, running))
-                off = offset_problems(offsets, running.timestamps_ns, aligned.trajectory.rate_hz)
-                lags = action_lags(episode_id, inputs, seen, aligned.trajectory.rate_hz, self.policy.align.action_lag)
-                off += lag_problems(lags, aligned.trajectory.rate_hz, self.policy.align.action_lag)
-            figures = {**findings.figures, **offset_figures(offsets), **lag_figures(lags)}
-            problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems, *off)
+            aligned = placed.aligned
+            figures = {**findings.figures, **placed.figures}
+            problems = (*info.problems, *running.problems, *aligned.problems, *findings.problems, *placed.problems)
             metadata = self._metadata(info)
         except BadRecording as error:
             self.shard.abandon()
@@ -248,6 +259,17 @@ class Landing:
         outcome.problems.extend(problem.as_dict() | {"episode_id": episode_id, "source": reading.source_uri} for problem in problems)
         outcome.episodes.append(row)
         self.landed.add(episode_id)
+
+    def _align(self, info: EpisodeInfo, running: RunningEpisode) -> Placed:
+        """Align the streams of a recording, by the times of its cameras as far as they can be told to be right."""
+        inputs = align_inputs(info, running)
+        seen = PictureChanges(running, self.shard.kept.files)
+        offsets = camera_offsets(info, running, inputs, seen, self.policy.align.clock_offset)
+        aligned = align_noting(info, shifted(inputs, offsets.applied_ns) if offsets.applied_ns else inputs, self.policy.align)
+        rate_hz, choices = aligned.trajectory.rate_hz, self.policy.align.action_lag
+        lags = action_lags(partial(self.shard.episode_id, info), inputs, seen, rate_hz, choices)
+        problems = (*offset_problems(offsets, running.timestamps_ns, rate_hz), *lag_problems(lags, rate_hz, choices))
+        return Placed(aligned, {**offset_figures(offsets), **lag_figures(lags)}, problems)
 
     def _describe(self, info: EpisodeInfo, reading: Reading) -> tuple[dict[str, Column], str, dict[str, Any]]:
         """Return the episode's columns with what the description knows filled in, their digest and their document."""
@@ -316,6 +338,7 @@ class Landing:
             "clock": info.clock,
             "licence": self.policy.licence or info.licence or (described.licence if described else None),
             "consent": self.policy.consent or info.consent,
+            "parent": info.parent,
             "action_source": (action.action_source or "commanded") if action is not None else None,
             "lossy": any(bool(ended.index.get("lossy")) for ended in running.streams.values()),
             "source_uri": reading.source_uri,

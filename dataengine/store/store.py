@@ -191,6 +191,7 @@ class Store:
             origin=row["origin"],
             licence=row["licence"],
             consent=row["consent"],
+            parent=row["parent"],
             metadata=json.loads(row["metadata"]) if row["metadata"] else {},
         )
 

@@ -19,6 +19,9 @@ from dataengine.store.media import read_index
 from dataengine.store.refs import read_json
 from dataengine.store.row import Row
 
+SPAN_BYTES = 8 << 20  # fetched by one range
+GAP_BYTES = 1 << 16  # what lies between two items that are asked for may be fetched with them
+
 
 class StoredItems(Sequence[Buffer]):
     """Encoded items of one episode, each fetched by one byte range when it is asked for."""
@@ -28,6 +31,11 @@ class StoredItems(Sequence[Buffer]):
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
+
+    @property
+    def lengths(self) -> Array:
+        """Return (N,) int64, the bytes of each item; 0 for one that was absent in the source."""
+        return np.diff(self._offsets)
 
     @overload
     def __getitem__(self, row: int) -> Buffer: ...
@@ -50,14 +58,22 @@ class StoredItems(Sequence[Buffer]):
 
     def __iter__(self) -> Iterator[Buffer]:
         """Yield all items, fetching many by one range."""
-        row = 0
-        while row < len(self):
-            last = max(row + 1, int(np.searchsorted(self._offsets, self._offsets[row] + (8 << 20), side="right")) - 1)
-            start = int(self._offsets[row])
-            block = memoryview(self._data.bytes(start, int(self._offsets[last])))
-            for at in range(row, last):
-                yield bytes(block[int(self._offsets[at]) - start : int(self._offsets[at + 1]) - start])
-            row = last
+        return self.of(np.arange(len(self)))
+
+    def of(self, rows: Array) -> Iterator[bytes]:
+        """Yield the items of rows that do not fall, fetching neighbours by one range; raise IndexError where there is no such row."""
+        if len(rows) and not 0 <= int(rows[0]) <= int(rows[-1]) < len(self):
+            raise IndexError(f"rows {int(rows[0])} to {int(rows[-1])} of {len(self)} items")
+        starts, ends = self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
+        at = 0
+        while at < len(starts):
+            stop = at + 1
+            while stop < len(starts) and starts[stop] - ends[stop - 1] <= GAP_BYTES and ends[stop] - starts[at] <= SPAN_BYTES:
+                stop += 1
+            block = memoryview(self._data.bytes(starts[at], ends[stop - 1]))
+            for start, end in zip(starts[at:stop], ends[at:stop], strict=True):
+                yield bytes(block[start - starts[at] : end - starts[at]])
+            at = stop
 
 
 def array_key(row: Row, entry: Row) -> str:
@@ -65,7 +81,8 @@ def array_key(row: Row, entry: Row) -> str:
     return f"{layout.shard_prefix(row['dataset'], row['shard'])}/{entry['array']}"
 
 
-def _times(objects: Objects, key: str, entry: Row) -> tuple[Array | None, dict[str, Array]]:
+def read_times(objects: Objects, key: str, entry: Row) -> tuple[Array | None, dict[str, Array]]:
+    """Return the times of a stream's rows from the episode's start, None without a clock, and its further clocks by name."""
     start, stop = int(entry["row_start"]), int(entry["row_end"])
     timestamps = ArrayReader(objects, f"{key}/timestamps_ns").rows(start, stop) if entry["clock"] else None
     others = {name: ArrayReader(objects, f"{key}/clock_{layout.node_name(name)}_ns").rows(start, stop) for name in entry["clocks"] or ()}
@@ -98,7 +115,7 @@ def read_stream(objects: Objects, row: Row, entry: Row, column: Column) -> Strea
     """Return one stream of an episode by its entry in the shard's index."""
     key = array_key(row, entry)
     try:
-        timestamps, clocks = _times(objects, key, entry)
+        timestamps, clocks = read_times(objects, key, entry)
         values: Values
         if entry["kind"] == "array":
             values = ArrayReader(objects, f"{key}/values").rows(int(entry["row_start"]), int(entry["row_end"]))

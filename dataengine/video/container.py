@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from dataengine.core.errors import BadRecording
 
@@ -65,10 +65,10 @@ def media_name(file: MediaFile) -> str:
     return name if isinstance(name, str) else "video"
 
 
-def open_bytes(file: MediaFile) -> BinaryIO:
-    """Return a seekable handle on a file's bytes: a new one for a path, `file` itself otherwise."""
+def open_bytes(file: MediaFile, exact: bool = False) -> BinaryIO:
+    """Return a seekable handle on a file's bytes: a new one for a path, which with `exact` reads no more than it is asked for, `file` itself otherwise."""
     if isinstance(file, str | os.PathLike):
-        return open(file, "rb", buffering=1 << 18)
+        return cast(BinaryIO, open(file, "rb", buffering=0)) if exact else open(file, "rb", buffering=1 << 18)
     return file
 
 

@@ -55,10 +55,11 @@ class FrameReader:
         self.width, self.height = int(facts["width"]), int(facts["height"])
         # A video that was padded to even sides by our own writer says what part of it is picture.
         self.shape = (int(facts.get("crop_height", self.height)), int(facts.get("crop_width", self.width)))
+        self.bytes_read = 0  # of the file so far
         self.decoded = 0  # frames that the decoder has given so far, also those that nobody asked for
         self._file = file
         self._direct = bool(facts["ranges"]) and int(facts["hidden"]) == 0 and facts["codec"] in DECODERS
-        self._handle: BinaryIO | None = open_bytes(file) if self._direct else None
+        self._handle: BinaryIO | None = open_bytes(file, exact=True) if self._direct else None
         self._decoder: Any = None
         self._converter = RgbConverter(str(facts["matrix"]), str(facts["range"]))
         self._whole = np.empty((self.height, self.width, 3), np.uint8) if self.shape != (self.height, self.width) else None
@@ -111,21 +112,48 @@ class FrameReader:
         Raises:
             BadRecording: the track is not grey, or a frame cannot be decoded.
         """
-        grey = {"gray": np.uint8, "gray10le": np.uint16, "gray12le": np.uint16, "gray14le": np.uint16, "gray16le": np.uint16}
+        dtype = self._grey_dtype()
+        wanted = self._rows(frames)
+        found = dict(self.each(wanted, grey=True))
+        return np.stack([found[row] for row in wanted.tolist()]) if len(wanted) else np.empty((0, *self.shape), dtype)
+
+    def _grey_dtype(self) -> Any:
+        grey: dict[str, Any] = {"gray": np.uint8, "gray10le": np.uint16, "gray12le": np.uint16, "gray14le": np.uint16, "gray16le": np.uint16}
         dtype = grey.get(str(self.index.facts["pix_fmt"]))
         if dtype is None:
             raise BadRecording(self.where, f"one of the pixel formats {', '.join(grey)}", str(self.index.facts["pix_fmt"]), "read it as RGB")
-        wanted = self._rows(frames)
-        found: dict[int, Array] = {}
-        for row, frame in self._decode(sorted(set(wanted.tolist()))):
-            self._require_size(frame, row)
-            plane = frame.planes[0]
-            samples = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: self.height].view(dtype)
-            found[row] = samples[: self.shape[0], : self.shape[1]].copy()
-        lost = sorted(set(wanted.tolist()) - found.keys())
-        if lost:
-            raise self._lost(lost[0])
-        return np.stack([found[row] for row in wanted.tolist()]) if len(wanted) else np.empty((0, *self.shape), dtype)
+        return dtype
+
+    def _picture(self, frame: Any, row: int, grey: Any) -> Array:
+        """Return a decoded frame as a new array: RGB, or its samples as they are coded where `grey` is their type."""
+        if grey is None:
+            out = np.empty((*self.shape, 3), np.uint8)
+            self._store(frame, row, out)
+            return out
+        self._require_size(frame, row)
+        plane = frame.planes[0]
+        samples = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: self.height].view(grey)
+        return np.array(samples[: self.shape[0], : self.shape[1]])
+
+    def each(self, frames: Sequence[int] | Array, grey: bool = False) -> Iterator[tuple[int, Array]]:
+        """Yield (number, picture) of each frame asked for, ascending and once: in one pass, for more frames than memory holds.
+
+        Pictures are as `read` gives them, or as `read_grey` does. Raises BadRecording where one of them cannot be decoded.
+        """
+        dtype = self._grey_dtype() if grey else None
+        wanted = np.unique(self._rows(frames)).tolist()
+        # Frames come out of the decoder in the order of the screen, but for the ones of an open group, which wait for their turn.
+        waiting: dict[int, Array] = {}
+        due = 0
+        for row, frame in self._decode(wanted):
+            waiting[row] = self._picture(frame, row, dtype)
+            while due < len(wanted) and wanted[due] in waiting:
+                yield wanted[due], waiting.pop(wanted[due])
+                due += 1
+            if len(waiting) > 64:
+                break
+        if due < len(wanted):
+            raise self._lost(wanted[due])
 
     def read(self, frames: Sequence[int] | Array) -> Array:
         """Return frames by number, (n, H, W, 3) uint8 RGB, in the order asked for; a number may stand twice.
@@ -291,6 +319,7 @@ class FrameReader:
                 end += 1
             handle.seek(offsets[at])
             span = memoryview(handle.read(until - offsets[at]))
+            self.bytes_read += len(span)
             for row, offset, size in zip(rows[at:end].tolist(), offsets[at:end], sizes[at:end], strict=True):
                 yield row, span[offset - offsets[at] : offset - offsets[at] + size]
             at = end

@@ -14,11 +14,12 @@ The true times in ns belong to the store. Same frames, same config: same bytes (
 from __future__ import annotations
 
 import base64
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +38,8 @@ MAX_STEP = 1800 * TICKS_PER_S
 # A segment costs the start of an encoder (about 1 ms at 256x256) and one key frame; its raw planes wait in memory.
 SEGMENT_FRAMES = 60
 SEGMENT_BYTES = 1 << 26
+# Of an episode that runs, so many encoded bytes wait in memory; what is more waits in a temporary file.
+SPOOL_BYTES = 1 << 25
 
 
 class EncodeConfig(Config):
@@ -84,17 +87,25 @@ class _Segment:
 
 @dataclass
 class _Running:
-    """The episode that is being written: encoded packets with their times, and raw planes of the segment that is not full yet."""
+    """The episode that is being written: raw planes of the segment that is not full yet, and of each encoded frame its time, bytes (in `spool`), and whether it is key."""
 
     planes: list[Array] = field(default_factory=list)
     stamps: list[int] = field(default_factory=list)
-    packets: list[tuple[int, Any]] = field(default_factory=list)
-    frames: int = 0
+    packets: list[tuple[int, int, bool]] = field(default_factory=list)
+    spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))
     origin_ns: int | None = None
     last_tick: int = -1
     worst: BlockFidelity = NOTHING_LOST
     worst_frame: int = -1
     raised: int = 0
+
+    def __del__(self) -> None:
+        self.spool.close()  # of a writer that is dropped without an end
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames are encoded."""
+        return len(self.packets)
 
     def tick(self, stamp_ns: int) -> int:
         """Return a frame's time in us from the episode's start; a clock that stands still or falls back moves on by 1 us, and by half an hour at most."""
@@ -194,8 +205,9 @@ class VideoWriter:
         require(segment.header == self._header, f"{self.where}: the encoder changed its headers between segments")
         if segment.worst.score >= running.worst.score:
             running.worst, running.worst_frame = segment.worst, running.frames + segment.worst_frame
-        running.packets += zip(running.stamps, segment.packets, strict=True)
-        running.frames += len(running.planes)
+        for stamp, packet in zip(running.stamps, segment.packets, strict=True):
+            running.spool.write(bytes(packet))
+            running.packets.append((stamp, packet.size, packet.is_keyframe))
         running.planes, running.stamps = [], []
 
     def _encoder(self, crf: int, context: Any) -> Any:
@@ -267,10 +279,13 @@ class VideoWriter:
             self._encoder(self.config.crf, self._stream.codec_context)
             self._stream.time_base = Fraction(1, TICKS_PER_S)
         size = 0
-        stamps = [stamp for stamp, _ in running.packets]
+        stamps = [stamp for stamp, _, _ in running.packets]
         # The last frame lasts as long as a frame of this episode does; a single one for 1/30 s.
         usual = int(np.median(np.diff(stamps))) if len(stamps) > 1 else TICKS_PER_S // 30
-        for place, (stamp, packet) in enumerate(running.packets):
+        running.spool.seek(0)
+        for place, (stamp, length, key) in enumerate(running.packets):
+            packet = padded_packet(running.spool.read(length), 0)
+            packet.is_keyframe = key
             following = stamps[place + 1] if place + 1 < len(stamps) else stamp + max(1, usual)
             packet.stream, packet.time_base = self._stream, Fraction(1, TICKS_PER_S)
             packet.pts = packet.dts = self._end_tick + stamp
@@ -281,16 +296,18 @@ class VideoWriter:
         if stamps:
             self._end_tick += stamps[-1] + max(1, usual)
         self._frames += running.frames
-        self._running = None
+        self.abandon()
         return EncodedEpisode(first, running.frames, size, running.worst, running.worst_frame, running.raised)
 
     def abandon(self) -> None:
         """Forget the running episode: nothing of it is in the file."""
+        if self._running is not None:
+            self._running.spool.close()
         self._running = None
 
     def close(self) -> FrameIndex | None:
         """Finish the file and return its index (byte offset and size, key flag and time of each frame); None where no frame was committed and no file written."""
-        self._running = None
+        self.abandon()
         if self._container is None:
             return None
         self._container.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataengine.version import __version__
 from pipelines.commands.printing import Bar, note, print_json, table
+
+if TYPE_CHECKING:
+    from pipelines.bench_load_data import RawSpec
 
 
 @contextmanager
@@ -33,10 +36,76 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     table(["figure", "value"], [[key, f"{value:.4g}" if isinstance(value, float) else value] for key, value in (found | machine).items()], right=["value"])
 
 
+LOAD_COLUMNS = ("reader", "workers", "samples/s", "CPU ms/sample", "decoded/used", "kB read/sample", "MB peak", "MB largest", "first batch s")
+WAYS = {
+    "ours": "ours, streaming",
+    "ours_random": "ours, order=random",
+    "ours_map": "ours, map-style, torch",
+    "lerobot": "LeRobotDataset 0.4.4",
+    "lerobot_streaming": "its streaming dataset",
+    "lerobot_061_uint8": "LeRobotDataset 0.6.1, uint8",
+    "webdataset": "WebDataset 1.0.2",
+    "bare_1": "bare decode, 1 process",
+    "bare_2": "bare decode, 2 processes",
+}
+
+
+def _load_row(reader: str, workers: int, found: Mapping[str, Any]) -> list[str]:
+    """Return one line of the table of readers; a figure that a reader does not have is "n/a"."""
+    if "error" in found:
+        return [WAYS[reader], str(workers), f"failed: {found['error']}", *[""] * 6]
+    if "frames_s" in found:
+        return [WAYS[reader], "", f"{found['frames_s']:,.0f} frames/s", f"{found['cpu_ms_a_frame']:.3f}", "1", *["n/a"] * 4]
+    used = found.get("frames_used")
+    return [
+        WAYS[reader],
+        str(workers),
+        f"{found['samples_s']:,.0f}",
+        f"{found['cpu_ms_a_sample']:.3f}",
+        f"{found['frames_decoded'] / used:.2f}" if used else "n/a",
+        f"{found['bytes_a_sample'] / 1000:.1f}",
+        f"{found['peak_mb']:,.0f}",
+        f"{found['peak_mb_of_one']:,.0f}",
+        f"{found['first_batch_s']:.2f}",
+    ]
+
+
+def _print_load(found: dict[str, Any]) -> None:
+    """Print the settings, the readers side by side, and the ratios."""
+    print(
+        f"data {found['data']} (episodes x steps, px, frames/s): two cameras, 14 numbers of state, {found['horizon']} actions ahead; batches of {found['batch']}, shuffled; "
+        f"medians of {found['repeats']}, one thread each, from the page cache.\n"
+        f"Ours: H.264, CRF {found['crf']}, key frame every {found['gop']}, uint8. LeRobot: its default (AV1, CRF 30, key frame every 2), float32 as it delivers by default. "
+        "WebDataset: JPEG 90, uint8.\nOur streams and WebDataset are timed over whole epochs after one that is not; the others over at least 40 batches and 4 s after 5 batches.\n"
+    )
+    rows = [_load_row(reader, workers, figures) for reader, by_workers in found["readers"].items() for workers, figures in by_workers.items()]
+    table(LOAD_COLUMNS, rows, right=LOAD_COLUMNS[1:])
+    print("\nkB read: what the system was asked for, mapped files left out. decoded/used: frames decoded for each frame in a batch.")
+    for said in found["left_out"]:
+        print(f"Left out: {said}.")
+    print()
+    _print({name: value for name, value in found.items() if name not in ("readers", "left_out") and value is not None}, False)
+
+
 def _run(work: str | None, as_json: bool, measure: Callable[[Path], dict[str, Any]]) -> None:
     with _folder(work) as folder:
         note(f"measuring in {folder} ...")
         _print(measure(folder), as_json)
+
+
+def load(spec: RawSpec, repeats: int, gop: int, large: bool, peers: str | None, work: str | None, as_json: bool) -> None:
+    """Benchmark the reading of training samples."""
+    from pipelines.bench_load import bench_load
+
+    bar = Bar()
+    with _folder(work) as folder:
+        note(f"measuring in {folder} ...")
+        found = bench_load(folder, spec, Path(peers).resolve() if peers is not None else None, repeats, gop, large, bar)
+        bar.end()
+    if as_json:
+        _print(found, True)
+    else:
+        _print_load(found)
 
 
 def ingest(size_mb: int, repeats: int, peers: str | None, work: str | None, as_json: bool) -> None:

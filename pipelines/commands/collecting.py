@@ -31,7 +31,6 @@ def collect(
     local: bool,
     address: str | None,
     limit: int | None,
-    single_writer: bool,
     as_json: bool,
 ) -> None:
     """Run a collection job."""
@@ -51,7 +50,7 @@ def collect(
         *(["--lossless"] if lossless else []),
     ]
     play = Play(policy, _levels(noise), max_steps)
-    job = CollectJob(environment, store, dataset, episodes, seed, play, _size(size), limit, chosen, single_writer, {}, shlex.join(words))
+    job = CollectJob(environment, store, dataset, episodes, seed, play, _size(size), limit, chosen, command=shlex.join(words))
     runtime = Runtime(local, address, workers)
     carry_through(lambda bar: run_collection(job, runtime, bar), runtime, as_json)
 

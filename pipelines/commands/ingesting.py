@@ -21,6 +21,7 @@ from pipelines.ingest import IngestJob, Report, plan_job, run, sources_to_retry
 from pipelines.runtime import Runtime
 
 SHOWN_PROBLEMS = 12
+COPIES = "store"  # the reader of copies
 
 
 def ingest(
@@ -75,6 +76,8 @@ def retry(store: str, config: str | None, blur_faces: bool, scrub: bool, local: 
     chosen = configured(config, blur_faces, scrub)
     rows = open_store(store).rows("reject").collect().to_dicts()
     before = [json.loads(row["metadata"])["privacy"] for row in rows if row["metadata"]]
+    if any(row["reader"] == COPIES for row in rows):
+        raise UsageError(f"{store}: holds copies that `dataengine materialize` made; run that again, and it tries what was rejected")
     missing = [
         flag for name, flag in (("blur_faces", "--blur-faces"), ("scrub", "--scrub")) if any(was[name] for was in before) and not getattr(chosen.privacy, name)
     ]
@@ -118,15 +121,20 @@ def say(report: Report) -> None:
         )
     speed = report.read_bytes / report.seconds if report.seconds else 0.0
     print(summary(asdict(report)) + f" ({size(report.read_bytes)} read, {size(report.stored_bytes)} stored, {report.seconds:.1f} s, {size(speed)}/s)")
+    say_rejects(report)
+    say_problems(report.problems)
+    print(f"version {report.version} of {report.store}" if report.version is not None else f"{report.store} has no version yet: nothing landed")
+
+
+def say_rejects(report: Report) -> None:
+    """Print a line for each recording that was rejected."""
     for reject in report.rejects:
         place = reject["source_uri"] + (f" {reject['source_key']}" if reject["source_key"] else "")
         found = f"expected {reject['expected']}, found {reject['found']}" if reject["expected"] else reject["found"]
         print(f"rejected ({reject['check']}): {place}: {found}" + (f"; {reject['advice']}" if reject["advice"] else ""))
-    _say_problems(report.problems)
-    print(f"version {report.version} of {report.store}" if report.version is not None else f"{report.store} has no version yet: nothing landed")
 
 
-def _say_problems(problems: list[dict[str, Any]]) -> None:
+def say_problems(problems: list[dict[str, Any]]) -> None:
     """Print one line for each kind of problem, with an example."""
     kinds = Counter((problem["check"], problem["severity"]) for problem in problems)
     for (check, severity), times in sorted(kinds.items(), key=lambda kind: (kind[0][1] == "info", -kind[1]))[:SHOWN_PROBLEMS]:
@@ -178,4 +186,4 @@ def _say_plan(job: IngestJob, as_json: bool) -> None:
     if job.config.privacy.on:
         done = {"faces would be blurred": job.config.privacy.blur_faces, "names, places and serial numbers would be taken out": job.config.privacy.scrub}
         print("; ".join(text for text, on in done.items() if on))
-    _say_problems([problem.as_dict() for problem in plan.problems])
+    say_problems([problem.as_dict() for problem in plan.problems])

@@ -63,7 +63,8 @@ def confirm(question: str, yes: bool) -> bool:
 class Bar:
     """Progress on stderr: a bar on a terminal, plain lines otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "units") -> None:
+        self._unit = unit
         self._tty = sys.stderr.isatty()
         self._last = 0.0
         self._shown = False
@@ -75,7 +76,7 @@ class Bar:
             print(f"\r\033[K[{filled:<30}] {done}/{total} {message}"[: 160 + 8], end="", file=sys.stderr, flush=True)
             self._shown = True
         elif time.monotonic() - self._last > 5 or (total and done == total):
-            note(f"{done}/{total} units: {message}" if total else message)
+            note(f"{done}/{total} {self._unit}: {message}" if total else message)
             self._last = time.monotonic()
 
     def end(self) -> None:

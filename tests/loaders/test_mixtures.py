@@ -195,6 +195,8 @@ def test_sizes(lab: Path) -> None:
     assert np.array_equal(small["camera:primary"][0], cv2.resize(whole["camera:primary"], (48, 32), interpolation=cv2.INTER_AREA))
     assert small["camera:wrist"].shape == (64, 64, 3)
     assert not small["camera:wrist"][:10].any()
+    with pytest.raises(UsageError, match="pictures keep their dtype"):
+        dataset(f"{lab}#lab", {"camera:primary": Field(dtype="float32")})
     with pytest.raises(UsageError, match="size is for pictures"):
         dataset(f"{lab}#lab", {"state": Field(size=(3, 3))})
 
@@ -223,3 +225,31 @@ def test_relative_actions_are_scaled_by_statistics_of_relative_actions(mixed: Pa
     values = np.concatenate([batch["action"][(batch["weight"] > 0) & ~batch["action_is_pad"].any(axis=1)] for batch in found])
     assert np.allclose(values[:, 1:], 0)  # always the same step on from the first: constant for each step of the horizon
     assert values[:, 0, 1].min() == pytest.approx(-1)
+
+
+def test_a_weighted_mixture_goes_on_with_many_more_ranks(mixed: Path) -> None:
+    mixture = Mixture({f"{mixed}#one": 1, f"{mixed}#two": 1})
+    alone = batches(mixture)
+    for _ in islice(alone, 3):
+        pass
+    state, lanes = alone.state_dict(), SMALL.lanes
+    for ranks in (lanes // 2, lanes):
+        for rank in range(ranks):
+            again = batches(mixture, rank=rank, world_size=ranks)
+            again.load_state_dict(state)
+            assert [len(batch["weight"]) for batch in islice(again, 9)] == [10] * 9
+    with pytest.raises(UsageError, match=f"its {lanes} lanes can be shared by as many ranks, got {lanes + 1}"):
+        batches(mixture, world_size=lanes + 1).load_state_dict(state)
+
+
+def test_nothing_of_epochs_that_are_past_is_kept(mixed: Path) -> None:
+    endless = batches(Mixture({f"{mixed}#one": 1, f"{mixed}#two": 1}))
+    for _ in islice(endless, 400):
+        pass
+    lanes = [lane for lane, pieces in endless._maker.reader._open.items() if pieces]
+    assert len(endless._maker.reader._open) == len(lanes) <= 2 * 2 * SMALL.lanes
+
+
+def test_imagined_episodes_alone_cannot_have_a_capped_share(mixed: Path) -> None:
+    with pytest.raises(UsageError, match=r"at most 0.5 of the samples, but nothing else is left to draw from"):
+        batches(Mixture(f"{mixed}#two", where="origin = 'world_model'", synthetic=0.5))

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import UsageError
-from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, loader
+from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, episode_files, loader
 from dataengine.loaders.crew import WorkerDied
 from tests.loaders.conftest import LENGTHS
 from tests.support.numbered import what_is_seen
@@ -195,6 +196,13 @@ def test_a_frame_is_decoded_no_more_often_than_promised(lab: Path) -> None:
     assert counters["frames_decoded"] <= counters["frames_used"] * (1 + 5 / clip)
 
 
+@pytest.mark.parametrize("order", ["shuffled", "random"])
+def test_more_films_than_are_held_open_are_read_all_the_same(lab: Path, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [signature(batch) for batch in batches_of(lab, order=order)]
+    monkeypatch.setattr(episode_files, "READERS", 1)
+    assert [signature(batch) for batch in batches_of(lab, order=order)] == expected
+
+
 def test_the_last_batch_is_filled_up_with_weight_nought_or_dropped(lab: Path) -> None:
     total = sum(LENGTHS)
     batches = list(batches_of(lab, batch_size=50))
@@ -203,6 +211,8 @@ def test_the_last_batch_is_filled_up_with_weight_nought_or_dropped(lab: Path) ->
     assert last["sample"][total % 50 :].tolist() == [-1] * (50 - total % 50)
     assert not last["camera:primary"][total % 50 :].any()
     assert last["action_is_pad"][total % 50 :].all()
+    assert last["task"][total % 50 - 1 :] != [""] * (51 - total % 50)
+    assert last["task"][total % 50 :] == [""] * (50 - total % 50)
     assert len(list(batches_of(lab, batch_size=50, drop_last=True))) == total // 50
 
 
@@ -221,6 +231,8 @@ def test_a_state_of_something_else_is_refused(lab: Path) -> None:
         ({"batch_size": 0}, "batch_size: must be at least 1, got 0"),
         ({"rank": 2, "world_size": 2}, "rank: must be from 0 to world_size - 1 = 1, got 2"),
         ({"order": "sorted"}, "order: must be one of shuffled, random, sequential, got 'sorted'"),
+        ({"workers": 5}, r"workers: at most 4 can share the groups of lanes of a rank, got 5; give shuffle=Shuffle\(groups=5\)"),
+        ({"on_damage": "ignore"}, "on_damage: must be one of raise, leave_out, got 'ignore'"),
         ({"framework": "jax"}, "framework: must be one of numpy, torch, got 'jax'"),
     ],
 )
@@ -229,6 +241,78 @@ def test_wrong_arguments_are_named(lab: Path, more: dict[str, Any], message: str
         batches_of(lab, **more)
 
 
+def test_the_next_epoch_after_other_ranks_is_that_of_a_new_run(lab: Path) -> None:
+    alone = batches_of(lab)
+    for _ in alone:
+        pass
+    at_the_end, two = alone.state_dict(), [batches_of(lab, rank=rank, world_size=2) for rank in range(2)]
+    for loader_of_one in two:
+        loader_of_one.begin_epoch(1)
+    expected = [[signature(batch) for batch in each] for each in two]
+    for rank in range(2):
+        again = batches_of(lab, rank=rank, world_size=2)
+        again.load_state_dict(at_the_end)
+        assert [signature(batch) for batch in again] == expected[rank]
+
+
+def with_tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A transform that leaves torch's tensors."""
+    import torch
+
+    return {**batch, "halved": torch.from_numpy(batch["action"]) / 2}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_may_leave_tensors(lab: Path, workers: int) -> None:
+    with batches_of(lab, workers=workers, transforms=(with_tensors,)) as batches:
+        for batch in batches:
+            assert isinstance(batch["halved"], np.ndarray)
+            assert np.array_equal(batch["halved"] * 2, batch["action"])
+
+
 def test_an_unknown_field_names_the_nearest(lab: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown field 'acton'.*did you mean 'action'"):
         loader(f"{lab}#lab", {"acton": Field()}, 4, framework="numpy")
+
+
+WIDE = Shuffle(clip_steps=20, spread=8, lanes=32, groups=4)  # eight lanes a group: a batch of 24 is made of three parts
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_large_batch_is_made_of_parts_from_several_groups(lab: Path, drop_last: bool) -> None:
+    alone = list(batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last))
+    total = sum(LENGTHS)
+    assert [len(batch["weight"]) for batch in alone] == [24] * (total // 24 + (not drop_last))
+    seen = Counter(where for batch in alone for where in numbers_of(batch))
+    assert max(seen.values()) == 1
+    assert sum(seen.values()) == (total // 24 * 24 if drop_last else total)
+    signatures = [signature(batch) for batch in alone]
+    with batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last, workers=3) as batches:
+        for number, batch in enumerate(batches):
+            assert signature(batch) == signatures[number]
+            if number == 4:
+                break
+        state = json.loads(json.dumps(batches.state_dict()))
+    with batches_of(lab, batch_size=24, shuffle=WIDE, drop_last=drop_last, workers=1) as again:
+        again.load_state_dict(state)
+        assert [signature(batch) for batch in again] == signatures[5:]
+        assert again.epoch == 1
+        assert len(again) == len(signatures)
+
+
+def test_parts_and_ranks_after_a_stop(lab: Path) -> None:
+    seen: Counter[tuple[int, int]] = Counter()
+    states = []
+    for rank in range(2):
+        batches = batches_of(lab, batch_size=24, shuffle=WIDE, rank=rank, world_size=2)
+        for number, batch in enumerate(batches):
+            seen.update(numbers_of(batch))
+            if number == 2:
+                break
+        states.append(batches.state_dict())
+    assert states[0] == states[1]
+    rest = batches_of(lab, batch_size=16, shuffle=WIDE)
+    rest.load_state_dict(states[0])
+    for batch in rest:
+        seen.update(numbers_of(batch))
+    assert seen == EVERYTHING

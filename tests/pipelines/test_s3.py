@@ -67,6 +67,23 @@ def test_what_is_known_is_not_read(s3: S3, lab: str, filled: str) -> None:
     assert (single.code, single.json["found"], single.json["skipped"]) == (0, 1, 1)
 
 
+def test_a_training_ready_copy_goes_from_bucket_to_bucket(s3: S3, filled: str, tmp_path: Path) -> None:
+    environment = s3.environment()
+    words = ("materialize", filled, "s3://stores/team/small", "--size", "16x24", *QUICK)
+    call = dataengine(*words, environment=environment)
+    assert call.code == 0, call.err
+    require_whole(call.json)
+    assert (call.json["found"], call.json["landed"]) == (6, 6)
+    again = dataengine(*words, environment=environment)
+    assert (again.json["skipped"], again.json["landed"], again.json["version"]) == (6, 0, 1)
+    original = s3.download("stores", "team/robots", tmp_path / "original")
+    local = dataengine("materialize", original, tmp_path / "local", "--size", "16x24", *QUICK)
+    assert local.code == 0, local.err
+    copy = s3.download("stores", "team/small", tmp_path / "copy")
+    assert faults(copy) == []
+    assert content(copy).differences(content(tmp_path / "local")) == []
+
+
 def test_the_commands_that_look(s3: S3, filled: str) -> None:
     environment = s3.environment()
     rows = dataengine("ls", filled, "--json", environment=environment).json

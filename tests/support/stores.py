@@ -130,6 +130,9 @@ class _Films:
     def open(self, path: str):  # type: ignore[no-untyped-def]
         return open(self._paths[path], "rb")
 
+    def local(self, path: str) -> str:
+        return str(self._paths[path])
+
 
 @dataclass(frozen=True)
 class Job:

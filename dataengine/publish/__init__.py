@@ -1,0 +1,1 @@
+"""What leaves the house as files that other tools read."""
