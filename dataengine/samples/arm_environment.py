@@ -13,7 +13,7 @@ from dataengine.core.environment import ACTION, EnvironmentFacts, Observed
 from dataengine.samples.arm import CAMERAS, QPOS_NAMES, ArmConfig
 from dataengine.samples.closed_loop import Situation, begin, observe, step
 from dataengine.samples.expert import Fault, make_plan, pose_on
-from dataengine.samples.kinematics import inverse
+from dataengine.samples.kinematics import JOINT_HIGH, JOINT_LOW, inverse
 from dataengine.samples.scene import intrinsics_px
 
 STATE = "observation.state"
@@ -21,7 +21,7 @@ BLOCK = "observation.environment_state"
 CONTACT = "contact"
 ROLES: dict[str, CameraRole] = {"front": "primary", "wrist": "wrist"}
 NOISE_SCALE = (0.1, 0.1, 0.1, 0.03, 0.0)  # rad and m: a perturbation of 1 puts the hand some 4 cm off its path
-LOW, HIGH = (-3.0, -3.0, -3.0, -0.05, 0.0), (3.0, 3.0, 3.0, 0.5, 1.0)
+LOW, HIGH = (*JOINT_LOW, 0.0), (*JOINT_HIGH, 1.0)  # what the arm keeps commands within, so that the one recorded is the one that acted
 SETTLE_S = 0.25  # the script waits so long after its last waypoint, as the recorded operator does
 MAX_STEPS = 240
 
