@@ -66,6 +66,33 @@ def ingest(
 
 
 @app.command()
+def collect(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="arm, square, metaworld:TASK or gym:ID.")],
+    store: StoreOption,
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset that the episodes become part of.")],
+    episodes: Annotated[int, typer.Option("-n", "--episodes", min=1, help="How many episodes there shall be, with the seeds from --seed on.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first episode.")] = 0,
+    noise: Annotated[str, typer.Option("--noise", help="Levels of the perturbation of the script's commands; an episode's seed picks one.")] = "0",
+    policy: Annotated[str, typer.Option("--policy", help="Who plays: expert or random.")] = "expert",
+    size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height and width of the pictures in px.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Cut an episode after so many actions; by default as the environment says.")
+    ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep the pictures exact instead of encoding them as video.")] = False,
+    config: Annotated[str | None, typer.Option("--config", help="A YAML file with more choices, as for ingest.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many units are played at once; by default one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Record at most this many of them now.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a simulated environment and record it, each episode once; run it again to go on where it stopped."""
+    from pipelines.commands import collecting
+
+    collecting.collect(environment, store, dataset, episodes, seed, noise, policy, size, max_steps, lossless, config, workers, local, address, limit, as_json)
+
+
+@app.command()
 def demo(
     folder: Annotated[str, typer.Argument(metavar="[DIR]", help="Where the sample recordings and the store go.")] = "demo",
     local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dataengine.align.config import AlignConfig
+from dataengine.align.config import ActionLagConfig, AlignConfig
 from dataengine.core.config import Config
 from dataengine.privacy.config import PrivacyConfig
 from dataengine.privacy.policy import affecting
@@ -69,5 +69,7 @@ class IngestConfig(Config):
     def affecting(self, reader: str) -> dict[str, Any]:
         """Return what of the configuration changes a reader's output: part of the digest of the reading."""
         content = self.model_dump(mode="json", include={"rate_hz", "lossless", "align", "encoding", "embodiment", "licence", "consent"})
+        if self.align.action_lag == ActionLagConfig():
+            del content["align"]["action_lag"]  # as before there was any: what was read stays known
         privacy = affecting(self.privacy)
         return content | {"reader": self.readers.of(reader)} | ({"privacy": privacy} if privacy else {})

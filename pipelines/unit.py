@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,29 +122,34 @@ def timed(events: Iterator[Event], part: int) -> Iterator[Event]:
             turn_to(part)
 
 
+def open_landing(unit: Unit, objects: Objects, known: Container[str], columns: dict[str, Column], scratch: Path) -> Landing:
+    """Return the landing of a unit's recordings, in shards of its job."""
+
+    def open_shard() -> ShardWriter:
+        place = ShardPlace(objects, unit.dataset, f"{unit.job}-{unit.number:05d}-{uuid.uuid4().hex[:8]}", unit.job, scratch)
+        return ShardWriter(place, video_policy(unit.config))
+
+    units = unit.config.units
+    policy = policy_of(unit.config)
+    return Landing(open_shard, SHARD_UNITS * units.bytes, SHARD_UNITS * units.recordings, known, columns, unit.items[0].description, policy)
+
+
+def known_to(unit: Unit, objects: Objects) -> tuple[Container[str], dict[str, Column]]:
+    """Return the episode ids that a unit need not land, and its dataset's columns: without the episodes that it replaces, but with the purged ones."""
+    known, columns = known_state(objects, unit.dataset, unit.replaced)
+    replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
+    return KnownExcept(known, replaced), columns
+
+
 def ingest_unit(unit: Unit) -> UnitResult:
     """Read every item of the unit and write what lands into shards; nothing of it counts until it is committed."""
     keep_freed_memory()
     objects = open_objects(unit.store, unit.store_options)
-    known, columns = known_state(objects, unit.dataset, unit.replaced)
-    replaced = frozenset(episode_id for planned in unit.items for episode_id in planned.replaces) - (known.purged or frozenset())
+    known, columns = known_to(unit, objects)
     outcomes: list[Outcome] = []
     left = unit.limit
     with tempfile.TemporaryDirectory(prefix="dataengine-") as scratch, rare_collections():
-
-        def open_shard() -> ShardWriter:
-            place = ShardPlace(objects, unit.dataset, f"{unit.job}-{unit.number:05d}-{uuid.uuid4().hex[:8]}", unit.job, Path(scratch))
-            return ShardWriter(place, video_policy(unit.config))
-
-        landing = Landing(
-            open_shard,
-            SHARD_UNITS * unit.config.units.bytes,
-            SHARD_UNITS * unit.config.units.recordings,
-            KnownExcept(known, replaced),
-            columns,
-            unit.items[0].description,
-            policy_of(unit.config),
-        )
+        landing = open_landing(unit, objects, known, columns, Path(scratch))
         protector = Protector(unit.config.privacy, Path(scratch) / "private") if unit.config.privacy.on else None
         for part, planned in enumerate(unit.items):
             if left is not None and left <= 0:

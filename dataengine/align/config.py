@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataengine.core.config import Config
 
@@ -21,6 +21,24 @@ class ClockOffsetConfig(Config):
 
     estimate: Literal["own_clocks", "always", "never"] = "own_clocks"
     apply: Literal["estimated"] | dict[str, Annotated[float, Field(ge=-10_000, le=10_000, allow_inf_nan=False)]] = Field(default_factory=dict)
+
+
+class ActionLagConfig(Config):
+    """What is done to see whether actions stand beside the pictures that they belong to; see `dataengine.align.lag_profile`.
+
+    `estimate`: from pictures that are looked at anyway (raw ones, and those whose clock is compared), and those of one episode in sixty-four (`sampled`), of all
+    episodes (`always`), or not at all (`never`). `expected`: the first and last lag in steps that a sound recording of this source has; None: none after the
+    motion, and before it a quarter of a second at most. It is reported, and changes nothing.
+    """
+
+    estimate: Literal["sampled", "always", "never"] = "sampled"
+    expected: Annotated[list[Annotated[int, Field(ge=-5, le=5)]], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ActionLagConfig:
+        if self.expected is not None and self.expected[0] > self.expected[1]:
+            raise ValueError(f"expected: must be the first and the last lag, got {self.expected}")
+        return self
 
 
 class AlignConfig(Config):
@@ -41,3 +59,4 @@ class AlignConfig(Config):
     staleness_periods: float = Field(default=3.0, gt=0, le=1_000_000, allow_inf_nan=False)
     methods: dict[str, Method] = Field(default_factory=dict)
     clock_offset: ClockOffsetConfig = Field(default_factory=ClockOffsetConfig)
+    action_lag: ActionLagConfig = Field(default_factory=ActionLagConfig)

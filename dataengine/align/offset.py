@@ -121,12 +121,12 @@ def _moving(times_s: Array, values: Array, from_s: float, to_s: float) -> Array:
     return np.flatnonzero((variance > (1e-9 * np.abs(inside).max(axis=0)) ** 2) & (squared > 0) & (squared < NOISE_RATIO * variance))
 
 
-def _compressed(change: Array) -> Array:
+def compressed(change: Array) -> Array:
     """Return the logarithm of a change, with the knee at a share of its mean."""
     return np.asarray(np.log(change + KNEE * change.mean() + 1e-300))
 
 
-def _correlations(image: Array, body: Array, there: Array) -> tuple[Array, Array]:
+def correlations(image: Array, body: Array, there: Array) -> tuple[Array, Array]:
     """Return the correlation (L,) at each lag, and (R, L) that of resampled blocks of pairs; `image` is (M,), `body` and `there` (L, M)."""
     pairs = len(image)
     blocks = min(BLOCKS, pairs // 4)
@@ -177,7 +177,7 @@ def _against(image: ImageMotion, motion: BodyMotion, frame_ns: int, search_ns: i
     shifted_start, shifted_end = start_s[None] - lags_s[:, None], end_s[None] - lags_s[:, None]
     there = (shifted_start >= times_s[0]) & (shifted_end <= times_s[-1])
     body = _displacement(times_s, positions, shifted_start, shifted_end)
-    curve, resampled = _correlations(_compressed(image.change), np.log(body + KNEE * body[there].mean() if there.any() else body + 1.0), there)
+    curve, resampled = correlations(compressed(image.change), np.log(body + KNEE * body[there].mean() if there.any() else body + 1.0), there)
     height = float(curve.max())
     if height < -0.5:
         return _abstain("no_overlap", frame_ns, motion.name)

@@ -19,6 +19,7 @@ from dataengine.video.index import FrameIndex
 SMALL_PX = 64  # width that pictures are shrunk to
 LOOKED_AT_HZ = 12.0  # of a faster camera every second picture is looked at, or every third: neighbours hardly differ
 SKIPPED_NS = 45_000_000  # the same of raw frames, whose rate is not known while they pass
+UNTIMED_NS = 25_000_000  # from row to row of frames without any clock: every second one is looked at
 PICTURES = 96  # of one camera: six seconds or so of motion, 70 ms of decoding at 640 x 480
 MIN_PICTURES = 48  # however large they are
 PICTURE_BYTES = 8 << 20
@@ -39,7 +40,7 @@ def shrunk(grey: Array) -> Array:
 
 
 class FrameMotion:
-    """Measures raw colour frames of 8 bits while they pass, where they have times of their own."""
+    """Measures raw colour frames of 8 bits while they pass: at most 22 a second by whatever clock they have, every second one where they have none."""
 
     def __init__(self) -> None:
         self.meter = ChangeMeter()
@@ -47,9 +48,10 @@ class FrameMotion:
 
     def add(self, first: int, pixels: Array, clocks: Mapping[str, Array]) -> None:
         """Take frames (n, H, W, C) from row `first` on, with the clocks of their rows."""
-        times_ns = next((times for name, times in clocks.items() if name != "nominal"), None)
-        if times_ns is None or pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
             return
+        named = sorted(clocks, key=lambda name: name == "nominal")
+        times_ns = clocks[named[0]] if named else np.arange(first, first + len(pixels), dtype=np.int64) * UNTIMED_NS
         channel = pixels[..., min(1, pixels.shape[3] - 1)]
         for row, (at_ns, grey) in enumerate(zip(times_ns.tolist(), channel, strict=True), first):
             if self._looked_ns is None or not 0 <= at_ns - self._looked_ns < SKIPPED_NS:

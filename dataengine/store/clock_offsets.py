@@ -10,18 +10,13 @@ import numpy as np
 from dataengine.align.body_motion import body_motions
 from dataengine.align.config import ClockOffsetConfig
 from dataengine.align.control import AlignInput
-from dataengine.align.offset import BodyMotion, ClockOffset, ImageMotion, estimate_offset
+from dataengine.align.offset import ClockOffset, estimate_offset
 from dataengine.core.arrays import Array
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.episode import EpisodeInfo
 from dataengine.core.problem import Problem, Severity
-from dataengine.core.protocols import Opener
-from dataengine.store.camera_motion import PNG_COST, items_motion, media_motion
-from dataengine.store.exact_frames import ExactFramesLane
-from dataengine.store.lanes import ItemsLane
-from dataengine.store.media_lane import MediaLane
+from dataengine.store.picture_changes import PictureChanges
 from dataengine.store.shard import RunningEpisode
-from dataengine.store.video_lane import VideoLane
 
 MAX_CAMERAS = 4
 NS_PER_MS = 1_000_000
@@ -37,7 +32,7 @@ class CameraOffsets:
 
 
 def camera_offsets(
-    info: EpisodeInfo, running: RunningEpisode, streams: Mapping[str, AlignInput], files: Opener | None, config: ClockOffsetConfig
+    info: EpisodeInfo, running: RunningEpisode, streams: Mapping[str, AlignInput], seen: PictureChanges, config: ClockOffsetConfig
 ) -> CameraOffsets:
     """Estimate the clock offsets of an episode that has ended, and decide which are applied.
 
@@ -48,7 +43,7 @@ def camera_offsets(
     if info.clock == "measured" and config.estimate != "never":
         cameras = [name for name, stream in streams.items() if stream.column.kind == "image" and stream.timestamps_ns is not None and len(stream)]
         for name in sorted(cameras)[:MAX_CAMERAS]:
-            found = _estimate(name, running, streams, files, config.estimate == "always")
+            found = _estimate(name, running, streams, seen, config.estimate == "always")
             if found is not None:
                 estimates[name] = found
     if config.apply == "estimated":
@@ -85,27 +80,15 @@ def _unknown(info: EpisodeInfo, streams: Mapping[str, AlignInput], estimates: Ma
         yield Problem("clock_offset_unknown", message, name, "info", advice="give the offset in `align.clock_offset.apply`, if it is known")
 
 
-def _estimate(name: str, running: RunningEpisode, streams: Mapping[str, AlignInput], files: Opener | None, shared_clocks: bool) -> ClockOffset | None:
+def _estimate(name: str, running: RunningEpisode, streams: Mapping[str, AlignInput], seen: PictureChanges, shared_clocks: bool) -> ClockOffset | None:
     """Return the estimate of one camera, None where there is nothing to compare it with."""
     times_ns = running.timestamps_ns[name]
     assert times_ns is not None
     motions = body_motions(streams, times_ns, shared_clocks)
     if not motions:
         return None
-    image = _image_motion(name, running, files, times_ns, motions)
+    image = seen.motion(name, times_ns, motions)
     return None if image is None else estimate_offset(image, motions)
-
-
-def _image_motion(name: str, running: RunningEpisode, files: Opener | None, times_ns: Array, motions: list[BodyMotion]) -> ImageMotion | None:
-    lane, ended = running.lanes[name], running.streams[name]
-    if isinstance(lane, VideoLane | ExactFramesLane):
-        return lane.motion.motion(times_ns, motions)
-    if isinstance(lane, MediaLane):
-        return media_motion(lane.frames, files, times_ns, motions) if lane.frames is not None and files is not None else None
-    if isinstance(lane, ItemsLane) and ended.pictures is not None:
-        mean_bytes = lane.total_bytes // max(1, ended.rows) * (PNG_COST if ended.index["encoding"] == "png" else 1)
-        return items_motion(lane.pictures, ended.pictures.size, mean_bytes, times_ns, motions)
-    return None
 
 
 def shifted(streams: Mapping[str, AlignInput], applied_ns: Mapping[str, int]) -> dict[str, AlignInput]:

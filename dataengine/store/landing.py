@@ -8,6 +8,7 @@ import operator
 import traceback
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,9 +26,11 @@ from dataengine.core.protocols import Opener
 from dataengine.core.stream import Items, Rows
 from dataengine.schema.column_json import features_digest, features_document
 from dataengine.schema.descriptions import DatasetDescription, apply, dataset_notices
+from dataengine.store.action_lags import action_lags, lag_figures, lag_problems
 from dataengine.store.clock_offsets import camera_offsets, offset_figures, offset_problems, shifted
 from dataengine.store.features import add_columns, features_conflict
 from dataengine.store.outcome import Duplicate, Outcome, Reading, problem_of, reject_row, source_row
+from dataengine.store.picture_changes import PictureChanges
 from dataengine.store.row import Row
 from dataengine.store.shard import RunningEpisode, ShardWriter
 from dataengine.validate.episode import CheckInput, examine
@@ -260,10 +263,13 @@ class Landing:
     def _align(self, info: EpisodeInfo, running: RunningEpisode) -> Placed:
         """Align the streams of a recording, by the times of its cameras as far as they can be told to be right."""
         inputs = align_inputs(info, running)
-        offsets = camera_offsets(info, running, inputs, self.shard.kept.files, self.policy.align.clock_offset)
+        seen = PictureChanges(running, self.shard.kept.files)
+        offsets = camera_offsets(info, running, inputs, seen, self.policy.align.clock_offset)
         aligned = align_noting(info, shifted(inputs, offsets.applied_ns) if offsets.applied_ns else inputs, self.policy.align)
-        problems = offset_problems(offsets, running.timestamps_ns, aligned.trajectory.rate_hz)
-        return Placed(aligned, offset_figures(offsets), tuple(problems))
+        rate_hz, choices = aligned.trajectory.rate_hz, self.policy.align.action_lag
+        lags = action_lags(partial(self.shard.episode_id, info), inputs, seen, rate_hz, choices)
+        problems = (*offset_problems(offsets, running.timestamps_ns, rate_hz), *lag_problems(lags, rate_hz, choices))
+        return Placed(aligned, {**offset_figures(offsets), **lag_figures(lags)}, problems)
 
     def _describe(self, info: EpisodeInfo, reading: Reading) -> tuple[dict[str, Column], str, dict[str, Any]]:
         """Return the episode's columns with what the description knows filled in, their digest and their document."""

@@ -11,6 +11,7 @@ from dataengine.store.store import Store
 from dataengine.versions.check_documents import check_documents, check_features
 from dataengine.versions.check_episodes import check_streams, check_trajectories, flag_problems
 from dataengine.versions.check_labels import check_label_rows, check_label_shard, label_shards
+from dataengine.versions.check_lags import check_lags
 from dataengine.versions.check_rows import check_counts, check_data_files, check_metadata, check_rows
 from dataengine.versions.check_shards import MediaCheck, ShardRows, check_files, check_steps_file, read_entries
 from dataengine.versions.finding import UNREADABLE, unreadable
@@ -40,7 +41,7 @@ def check(store: Store, deep: bool = False, progress: Progress = _silent) -> lis
         damaged = check_data_files(store, deep)
         if damaged:
             return [*problems, *damaged]  # rows of damaged files would only repeat it
-        problems += [*check_counts(store), *check_rows(store), *check_label_rows(store)]
+        problems += [*check_counts(store), *check_rows(store), *check_label_rows(store), *check_lags(store)]
         if deep:
             problems += check_metadata(store)
         episodes = store.episodes().sort("dataset", "shard", "ordinal").collect()

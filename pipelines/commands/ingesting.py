@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -57,7 +58,8 @@ def ingest(
     if dry_run:
         _say_plan(job, as_json)
         return
-    _run(job, Runtime(local, address, workers), as_json)
+    runtime = Runtime(local, address, workers)
+    carry_through(lambda bar: run(job, runtime, bar), runtime, as_json)
 
 
 def configured(config: str | None, blur_faces: bool, scrub: bool) -> IngestConfig:
@@ -85,13 +87,15 @@ def retry(store: str, config: str | None, blur_faces: bool, scrub: bool, local: 
     if not sources:
         note("nothing was rejected")
         raise typer.Exit
-    _run(IngestJob(tuple(sources), store, config=chosen, retry=True, command="rejects --retry"), Runtime(local), as_json)
+    job, runtime = IngestJob(tuple(sources), store, config=chosen, retry=True, command="rejects --retry"), Runtime(local)
+    carry_through(lambda bar: run(job, runtime, bar), runtime, as_json)
 
 
-def _run(job: IngestJob, runtime: Runtime, as_json: bool) -> None:
+def carry_through(work: Callable[[Bar], Report], runtime: Runtime, as_json: bool) -> None:
+    """Run a job to its end, print what it did, and exit with its code."""
     bar = Bar()
     try:
-        report = run(job, runtime, bar)
+        report = work(bar)
     except KeyboardInterrupt:
         bar.end()
         note("stopped; the store is as its last commit left it, run the same command again to go on")

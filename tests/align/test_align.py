@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -81,6 +83,11 @@ def test_one_row_more_is_no_step_and_is_flagged():
         ("b", "stream 'b': has 4 rows beside 3; its last row is no step"),
         ("top", "stream 'top': has 4 rows beside 3; its last row is no step"),
     ]
+    # what a simulation shows after its last action is no fault; one that lacks a row of anything else is flagged as before
+    simulated, act = replace(UNKNOWN, origin="simulation"), numbers("a", None, [1.0, 2.0, 3.0], "action")
+    whole = align_noting(simulated, streams | {"a": act}, AS_IS)
+    assert (whole.trajectory.steps, whole.trajectory.flags, list(whole.problems)) == (3, (), [])
+    assert align_noting(simulated, streams, AS_IS).trajectory.flags == ("tail_longer",)
     with pytest.raises(BadRecording, match="a 3, b 5"):
         run(UNKNOWN, streams["a"], numbers("b", None, [7, 8, 9, 10, 11]))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from pipelines.config import IngestConfig
 from tests.support.jobs import dataengine, episodes, require_whole, versions
 
 QUICK = ("--local", "--json", "--workers", "1")
@@ -78,3 +81,12 @@ def test_retry_reads_what_was_rejected_again(sources: Path, tmp_path: Path) -> N
     assert len(episodes(store)) == 4
     nothing = dataengine("rejects", store, "--retry", "--local")
     assert (nothing.code, nothing.err.strip()) == (0, "nothing was rejected")
+
+
+def test_the_default_of_a_new_choice_leaves_what_was_read_known() -> None:
+    before = IngestConfig().affecting("rlds")
+    assert "action_lag" not in before["align"]
+    other = IngestConfig.model_validate({"align": {"action_lag": {"expected": [-1, 0]}}}).affecting("rlds")
+    assert other["align"]["action_lag"] == {"estimate": "sampled", "expected": [-1, 0]}
+    with pytest.raises(ValueError, match="must be the first and the last lag"):
+        IngestConfig.model_validate({"align": {"action_lag": {"expected": [1, 0]}}})
