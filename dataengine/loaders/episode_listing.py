@@ -19,6 +19,7 @@ import polars as pl
 from dataengine.core.arrays import Array
 from dataengine.core.cached_objects import default_folder
 from dataengine.core.digest import digest_json
+from dataengine.core.errors import UsageError
 from dataengine.loaders.episode_table import EpisodeTable
 from dataengine.loaders.native import NOT_IN_ORDER
 from dataengine.store import layout, query
@@ -104,7 +105,11 @@ def _temporary_folder() -> Path:
 
 def _build(store: Store, dataset: str, where: str | None, where_steps: str | None, purged: list[str], label_sets: Sequence[str]) -> EpisodeTable:
     rows = query.where(store.episodes().filter(pl.col("dataset") == dataset), where).select(_COLUMNS)
-    frame = rows.filter(pl.col("steps") > 0).collect().sort("episode_id")
+    try:
+        frame = rows.filter(pl.col("steps") > 0).collect().sort("episode_id")
+    except pl.exceptions.PolarsError as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"where {where!r}: must be an SQL condition over episode columns, got: {said}; of a list say array_contains(splits, 'val')") from None
     if purged:
         frame = frame.filter(~pl.col("episode_id").is_in(purged))
     arrays: dict[str, Array] = {

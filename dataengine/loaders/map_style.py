@@ -124,7 +124,7 @@ class MapDataset:
         return {name: self._as_asked(values) for name, values in self.read(cast("Sequence[int]", number)).items()}
 
 
-def dataset(mixture: Mixture | str, fields: Mapping[str, Field], framework: Framework = "numpy") -> MapDataset:
+def dataset(mixture: Mixture | str | Sequence[str], fields: Mapping[str, Field], framework: Framework = "numpy") -> MapDataset:
     """Return the samples of a mixture for access by number.
 
     Args:
@@ -132,4 +132,4 @@ def dataset(mixture: Mixture | str, fields: Mapping[str, Field], framework: Fram
         fields: what a sample holds, by column or role.
         framework: "numpy" or "torch", of the arrays.
     """
-    return MapDataset(Mixture(mixture) if isinstance(mixture, str) else mixture, fields, framework)
+    return MapDataset(mixture if isinstance(mixture, Mixture) else Mixture(mixture), fields, framework)

@@ -13,7 +13,7 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.cached_objects import CacheOptions
 from dataengine.core.digest import digest_json
-from dataengine.core.errors import DataEngineError, UsageError
+from dataengine.core.errors import UsageError
 from dataengine.loaders.blocks import BlockPool
 from dataengine.loaders.crew import Crew
 from dataengine.loaders.field import Field
@@ -21,7 +21,7 @@ from dataengine.loaders.fitting import fitted_shuffle
 from dataengine.loaders.joining import joined, split_of
 from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.map_style import Framework, require_framework
-from dataengine.loaders.mixture import Mixture
+from dataengine.loaders.mixture import Mixture, Source
 from dataengine.loaders.normalizing import normalization
 from dataengine.loaders.opening import open_mixture
 from dataengine.loaders.plan import ORDERS, BatchPlan, Order
@@ -176,7 +176,7 @@ class Loader:
                 return batch
             turn = self._schedule.owner(self._work.rank, number) % self._workers
             batch, made = self._crew.take(turn, number)
-        except DataEngineError:
+        except Exception:
             self._dismiss()  # the next loop begins with new workers at the place of this batch
             raise
         self._note(turn, made.counters, made.damage)
@@ -288,7 +288,7 @@ def _made_again(work: Work, workers: int, prefetch: int, framework: Framework, n
 
 
 def loader(
-    mixture: Mixture | str,
+    mixture: Mixture | str | Sequence[str | Source] | Mapping[str, float],
     fields: Mapping[str, Field],
     batch_size: int,
     seed: int = 0,
@@ -319,7 +319,7 @@ def loader(
         rank, world_size: this process among those that share the samples.
         order: "shuffled" reads clip by clip through a shuffle buffer; "random" is a perfect shuffle that reads each sample for itself; "sequential" keeps the order.
         shuffle: how thoroughly, see `Shuffle`; by default as thoroughly as about a GiB of waiting pictures on this rank allows.
-        transforms: called one after the other on each batch, where it is made.
+        transforms: called one after the other on each batch where it is made, on a large one in parts: they must treat each row for itself.
         drop_last: leave out the last batches instead of filling them up.
         prefetch: batches that each worker makes ahead.
         framework: "torch" for tensors, "numpy" for arrays; both look at the worker's memory without a copy.
@@ -341,7 +341,8 @@ def loader(
     if on_damage not in ON_DAMAGE:
         raise UsageError(f"on_damage: must be one of {', '.join(ON_DAMAGE)}, got {on_damage!r}")
     require_framework(framework)
-    chosen = Mixture(mixture) if isinstance(mixture, str) else mixture
+    chosen = mixture if isinstance(mixture, Mixture) else Mixture(mixture)
+    transforms = tuple(transforms) if isinstance(transforms, Sequence) else (transforms,)
     opened = open_mixture(chosen, label_sets(fields), cache)
     features = feature_documents(opened)
     windows = resolve(fields, opened, features)
@@ -366,4 +367,9 @@ def loader(
         cache,
         on_damage,
     )
-    return Loader(work, opened, workers, prefetch, framework, normalizer)
+    made = Loader(work, opened, workers, prefetch, framework, normalizer)
+    if drop_last and not chosen.weighted and not len(made):
+        raise UsageError(
+            f"drop_last: leaves no batch, since {made.samples} samples fill none of {batch_size} on each of {world_size} ranks; take smaller batches"
+        )
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from dataengine.store.labels import describe_labels, label_key
 from dataengine.store.refs import read_json
 
 Kind = Literal["numbers", "pictures", "texts", "task", "native", "labels"]
+logger = logging.getLogger(__name__)
+
 CAMERA = "camera:"
 LABEL = "label:"
 ROLES: dict[str, str] = {"state": "observation.state", "action": "action"}  # field → the column that is taken where there is one of that name
@@ -38,6 +41,7 @@ class Window:
         widths: for the same keys the numbers of a row.
         shape: of one row in the batch: (D,), (H, W, C) or ().
         dtype: in the batch.
+        lacking: whether some episodes have no such column.
         exact: whether it holds pictures whose values must not be mixed when they are scaled: depth, masks, tactile images.
     """
 
@@ -50,10 +54,12 @@ class Window:
     dtype: str
     exact: bool = False
 
+    lacking: bool = False
+
     @property
     def masked(self) -> bool:
-        """Whether a mask tells which dimensions a sample has: where bodies differ in width."""
-        return self.kind in ("numbers", "native", "labels") and len(set(self.widths.values())) > 1
+        """Whether a mask tells which dimensions a sample has: where bodies differ in width, or some have none."""
+        return self.kind in ("numbers", "native", "labels") and (self.lacking or len(set(self.widths.values())) > 1)
 
     @property
     def bytes(self) -> int:
@@ -80,6 +86,12 @@ def resolve(fields: Mapping[str, Field], opened: Opened, features: Features) -> 
         UnknownName: no dataset has such a column.
         UsageError: a field does not go with the kind of its column.
     """
+    if not isinstance(fields, Mapping) or not all(isinstance(field, Field) for field in fields.values()):
+        raise UsageError('fields: must be a dict of Field by name, such as {"action": Field(steps=range(16))}')
+    for part in opened.parts:
+        unknown = sorted(set(part.columns) - set(fields))
+        if unknown:
+            raise UsageError(f"Source(columns=...) of {part.address}: {unknown[0]!r} is no field; fields: {', '.join(fields)}")
     if not fields:
         raise UsageError("fields: must name a column or role, such as 'camera:primary', 'state', 'action' or 'task'; got none")
     taken = sorted(OF_EVERY_BATCH & fields.keys())
@@ -88,6 +100,17 @@ def resolve(fields: Mapping[str, Field], opened: Opened, features: Features) -> 
             f"field {taken[0]!r}: is the name of what every batch says of its samples; give the field another, and Source(columns={{...}}) its column"
         )
     return tuple(_window(name, field, features, opened) for name, field in fields.items())
+
+
+def _tell(name: str, found: Mapping[tuple[int, str], tuple[str, ...]], features: Features, opened: Opened) -> None:
+    """Log what a user may not expect of a field: datasets that lack it, and columns that are put together."""
+    for number, part in enumerate(opened.parts):
+        mine = [key for key in features if key[0] == number]
+        if not any(key in found for key in mine):
+            logger.warning("field %r: %s has no such column; its samples are padded (%s_is_pad)", name, part.address, name)
+        made_of = next((found[key] for key in mine if len(found.get(key, ())) > 1), None)
+        if made_of is not None:
+            logger.warning("field %r: in %s it is %s, one after the other; name one of them to read it alone", name, part.address, ", ".join(made_of))
 
 
 def columns_of(name: str, columns: Mapping[str, Column]) -> tuple[str, ...]:
@@ -118,7 +141,9 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
     if not found:
         known = {each.name for columns in features.values() for each in columns.values() if each.steps}
         roles = {CAMERA + each.camera.role for columns in features.values() for each in columns.values() if each.camera is not None and each.steps}
-        raise UnknownName("field", name, known | roles | {"task", "state", "action"})
+        roles |= {role for role in ROLES if any(columns_of(role, columns) for columns in features.values())}
+        raise UnknownName("field", name, known | roles | {"task"})
+    _tell(name, found, features, opened)
     columns = [features[key][one] for key, names in found.items() for one in names]
     kinds = {"pictures" if column.kind in CAMERA_KINDS else "texts" if column.kind in ("text", "message") else "numbers" for column in columns}
     if len(kinds) > 1:
@@ -144,14 +169,16 @@ def _window(name: str, field: Field, features: Features, opened: Opened) -> Wind
         raise UsageError(f"field {name!r}: a window of native samples is of one stream; name the column")
     widths = {key: sum(_width(name, features[key][one]) for one in names) for key, names in found.items()}
     dtype = field.dtype or _common({column.dtype for column in columns})
-    return Window(name, field, "native" if field.window is not None else "numbers", found, widths, (max(widths.values()),), dtype)
+    return Window(
+        name, field, "native" if field.window is not None else "numbers", found, widths, (max(widths.values()),), dtype, lacking=len(found) < len(features)
+    )
 
 
 def label_sets(fields: Mapping[str, Field]) -> tuple[str, ...]:
     """Return the label sets that fields name; raise UsageError where one is not `label:<set>/<column>`."""
     found = set()
     for name in fields:
-        if name.startswith(LABEL):
+        if isinstance(name, str) and name.startswith(LABEL):
             label_set, slash, column = name.removeprefix(LABEL).partition("/")
             if not slash or not label_set or not column:
                 raise UsageError(f"field {name!r}: must name a label set and one of its columns, label:<set>/<column>")

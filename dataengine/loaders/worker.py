@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.cached_objects import CacheOptions
-from dataengine.core.errors import DataEngineError
-from dataengine.loaders.batch import ALIGN_BYTES, ArraySpec, batch_layout, block_bytes, carve
+from dataengine.core.errors import DataEngineError, UsageError
+from dataengine.loaders.batch import ALIGN_BYTES, PAD, ArraySpec, batch_layout, block_bytes, carve
 from dataengine.loaders.blocks import SharedBlock
 from dataengine.loaders.lanes import Shuffle
 from dataengine.loaders.opened import Component, Opened, Part
@@ -116,8 +117,36 @@ class BatchMaker:
         texts = self.reader.read_plan(self.plan, that, arrays)
         batch: dict[str, Any] = {**arrays, **texts, "epoch": that.epoch}
         for transform in self.work.transforms:
-            batch = transform(batch)
-        return {name: _as_array(value) for name, value in batch.items()}
+            batch = transformed(transform, batch)
+        found = {name: _as_array(value) for name, value in batch.items()}
+        return found if len(that.samples) == self.work.layout.batch_size else _emptied(found, len(that.samples), self.work.layout.batch_size)
+
+
+class TransformFailed(DataEngineError):
+    """A transform raised something that is no error of this project."""
+
+
+def transformed(transform: Transform, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a transform makes of a batch; raise TransformFailed, which says where it broke, also when it breaks in another process."""
+    try:
+        found = transform(batch)
+    except DataEngineError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise TransformFailed(f"transform {transform!r}: {type(error).__name__}: {error} ({last.filename}:{last.lineno}, in {last.name})") from error
+    if not isinstance(found, Mapping):
+        raise UsageError(f"transform {transform!r}: must return the changed batch, a dict, got {type(found).__name__}")
+    return dict(found)
+
+
+def _emptied(batch: dict[str, Any], count: int, size: int) -> dict[str, Any]:
+    """Blank the rows that only fill a batch up, whatever the transforms made of them."""
+    for name, value in batch.items():
+        if isinstance(value, np.ndarray) and value.ndim and len(value) == size and name != "sample":
+            batch[name] = value if value.flags.writeable else value.copy()
+            batch[name][count:] = name.endswith(PAD)
+    return batch
 
 
 def _as_array(value: Any) -> Any:
