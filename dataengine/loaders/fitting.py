@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from dataengine.core.errors import BadRecording, StoreError
 from dataengine.loaders.clips import ALIGN_STEPS
 from dataengine.loaders.episode_files import EpisodeFiles
 from dataengine.loaders.lanes import Shuffle
@@ -41,19 +43,24 @@ def _key_frame_gap(opened: Opened, windows: Sequence[Window]) -> int:
     files = EpisodeFiles(opened, (), (), timed=False)
     gap = 1
     for number in range(len(opened.parts)):
-        episode = int(opened.first_episode[number])
-        key = files.features(episode)
         for window in windows:
-            if window.kind != "pictures" or key not in window.columns:
-                continue
-            entry = files.entry(episode, window.columns[key][0])
-            if entry is None or entry["kind"] not in ("video", "media"):
-                continue
-            _, dataset, shard, _ = files.place(episode)
-            columns, _ = read_index(opened.objects[number], media_of({"dataset": dataset, "shard": shard}, entry), int(entry["track"]))
-            keys = np.flatnonzero(columns["key"])
-            gap = max(gap, int(np.median(np.diff(keys))) if len(keys) > 1 else len(columns["key"]))
+            if window.kind == "pictures":
+                with suppress(StoreError, BadRecording):  # what is damaged is told when it is read
+                    gap = max(gap, _gap_of(files, number, window))
     return gap
+
+
+def _gap_of(files: EpisodeFiles, number: int, window: Window) -> int:
+    """Return the usual distance of key frames in the video that a part's first episode has for a window; 1 where it has none."""
+    episode = int(files.opened.first_episode[number])
+    names = window.columns.get(files.features(episode), ())
+    entry = files.entry(episode, names[0]) if names else None
+    if entry is None or entry["kind"] not in ("video", "media"):
+        return 1
+    _, dataset, shard, _ = files.place(episode)
+    columns, _ = read_index(files.opened.objects[number], media_of({"dataset": dataset, "shard": shard}, entry), int(entry["track"]))
+    keys = np.flatnonzero(columns["key"])
+    return int(np.median(np.diff(keys))) if len(keys) > 1 else len(columns["key"])
 
 
 def waiting_bytes(windows: Sequence[Window]) -> int:

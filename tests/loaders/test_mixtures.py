@@ -277,3 +277,18 @@ def test_nothing_of_epochs_that_are_past_is_kept(mixed: Path) -> None:
 def test_imagined_episodes_alone_cannot_have_a_capped_share(mixed: Path) -> None:
     with pytest.raises(UsageError, match=r"at most 0.5 of the samples, but nothing else is left to draw from"):
         batches(Mixture(f"{mixed}#two", where="origin = 'world_model'", synthetic=0.5))
+
+
+def test_what_a_dataset_lacks_is_said_and_a_misspelt_field_of_a_source_is_refused(mixed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fields = {"camera:primary": Field(size=(32, 48)), "state": Field()}
+    dataset(Mixture([f"{mixed}#one", f"{mixed}#two"]), fields)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"field 'camera:primary': {mixed}@3#two has no such column; its samples are padded (camera:primary_is_pad)"
+    ]
+    with pytest.raises(UsageError, match=r"'camera:primry' is no field; fields: camera:primary, state"):
+        dataset(Mixture([f"{mixed}#one", Source(f"{mixed}#two", columns={"camera:primry": "observation.images.wrist"})]), fields)
+
+
+def test_a_list_in_a_condition_is_explained(mixed: Path) -> None:
+    with pytest.raises(UsageError, match="array_contains"):
+        dataset(Mixture(f"{mixed}#one", where="splits = 'val'"), {"state": Field()})

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataengine.core.errors import UsageError
+from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.loaders import Field, Loader, Mixture, Shuffle, dataset, episode_files, loader
 from dataengine.loaders.crew import WorkerDied
 from tests.loaders.conftest import LENGTHS
@@ -346,3 +346,58 @@ def test_parts_and_ranks_after_a_stop(lab: Path) -> None:
     for batch in rest:
         seen.update(numbers_of(batch))
     assert seen == EVERYTHING
+
+
+def halving(batch: dict[str, Any]) -> dict[str, Any]:
+    return {**batch, "action": batch["action"] + 100.0, "note": {"a": 1}}
+
+
+def breaking(batch: dict[str, Any]) -> dict[str, Any]:
+    raise ValueError("no such thing")
+
+
+def returning_nothing(batch: dict[str, Any]) -> None:
+    return None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_that_breaks_says_where(lab: Path, workers: int) -> None:
+    with batches_of(lab, workers=workers, transforms=(breaking,)) as batches:
+        for _ in range(2):  # and the loader can be asked again
+            with pytest.raises(DataEngineError, match=r"transform <function breaking.*ValueError: no such thing \(.*test_streaming.py:\d+, in breaking\)"):
+                list(batches)
+    with (
+        batches_of(lab, workers=workers, transforms=(returning_nothing,)) as batches,
+        pytest.raises(UsageError, match="must return the changed batch, a dict, got NoneType"),
+    ):
+        list(batches)
+
+
+def plus_one_hundred(batch: dict[str, Any]) -> dict[str, Any]:
+    return {**batch, "action": batch["action"] + 100.0}
+
+
+@pytest.mark.parametrize(("size", "shuffle"), [(50, SMALL), (24, WIDE)])
+def test_rows_that_fill_a_batch_up_stay_blank_whatever_transforms_do(lab: Path, size: int, shuffle: Shuffle) -> None:
+    last = list(batches_of(lab, batch_size=size, shuffle=shuffle, transforms=(plus_one_hundred,)))[-1]
+    filler = last["weight"] == 0
+    assert filler.any()
+    assert not last["action"][filler].any()
+    assert (last["action"][~filler] >= 100).all()
+    assert last["action_is_pad"][filler].all()
+
+
+def test_parts_that_cannot_be_joined_are_refused(lab: Path) -> None:
+    with pytest.raises(UsageError, match="transformed in 3 parts, so that 'note' must be an array or list with a row a sample"):
+        next(iter(batches_of(lab, batch_size=24, shuffle=WIDE, transforms=(halving,))))
+
+
+def test_a_batch_that_nothing_fills_is_refused(lab: Path) -> None:
+    with pytest.raises(UsageError, match="drop_last: leaves no batch, since 314 samples fill none of 400 on each of 1 ranks"):
+        batches_of(lab, batch_size=400, drop_last=True)
+
+
+@pytest.mark.parametrize("fields", [["action"], {"action": [0, 1]}])
+def test_fields_that_are_none_are_refused(lab: Path, fields: Any) -> None:
+    with pytest.raises(UsageError, match="fields: must be a dict of Field by name"):
+        loader(f"{lab}#lab", fields, 4, framework="numpy")
