@@ -39,12 +39,16 @@ class Spot:
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """What a batch holds: samples (n,) by number, in order; `spots` where they come from lanes, None where they are read at random."""
+    """What a batch holds: samples (n,) by number, in order; `spots` where they come from lanes, None where they have none.
+
+    A `scattered` batch takes what the groups' full batches left, from lanes of all of them: only some of its clips are open where it is made.
+    """
 
     number: int
     epoch: int
     samples: Array
     spots: tuple[Spot, ...] | None = None
+    scattered: bool = False
 
 
 class Plan:
@@ -125,11 +129,10 @@ class Plan:
             that = self.lane(key)
             piece, segment, step = that.emitted(emission)
             found.append((segment, step))
-            if not draws.scattered:
-                spots.append(Spot(key, piece, step, that.settled(emission), len(that) - emission - 1))
+            spots.append(Spot(key, piece, step, that.settled(emission), len(that) - emission - 1))
         where = np.array(found, dtype=np.int64).reshape(-1, 2)
         earliest = int(draws.epoch.min()) if len(draws.epoch) else 0
-        return BatchPlan(number, earliest, self.opened.segments.number(where[:, 0], where[:, 1]), None if draws.scattered else tuple(spots))
+        return BatchPlan(number, earliest, self.opened.segments.number(where[:, 0], where[:, 1]), tuple(spots), draws.scattered)
 
     def _of_chosen(self, places: Array) -> Array:
         """Return the samples (N,) that stand at places of the component's own count."""

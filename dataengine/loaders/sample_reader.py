@@ -84,29 +84,39 @@ class SampleReader:
         Raises:
             StoreError, BadRecording: what a sample needs is gone or damaged.
         """
+        texts = self._no_texts(batch)
+        self._read_at(np.arange(len(samples)), samples, batch, texts)
+        self._finish(samples, batch, texts)
+        return texts
+
+    def _read_at(self, places: Array, samples: Array, batch: dict[str, Array], texts: dict[str, list[str]]) -> None:
+        """Read samples (n,) each for itself into places (n,) of a batch, those of one episode together."""
         segment, step = self.opened.segments.locate(samples)
         episode = self.opened.segments.episode[segment]
         order = np.lexsort((step, episode))
-        texts = self._no_texts(batch)
         edges = np.flatnonzero(np.diff(episode[order])) + 1
-        for places in np.split(order, edges) if len(order) else []:
-            with self._damage(places.tolist()):
-                gathered = Gathered(self.files, self.windows, int(episode[places[0]]), step[places], self._spare)
-                for row, place in enumerate(places.tolist()):
+        for rows in np.split(order, edges) if len(order) else []:
+            with self._damage(places[rows].tolist()):
+                gathered = Gathered(self.files, self.windows, int(episode[rows[0]]), step[rows], self._spare)
+                for row, place in enumerate(places[rows].tolist()):
                     with self._damage([place]):
                         gathered.write(row, batch, place, texts)
-        self._finish(samples, batch, texts)
-        return texts
 
     def read_plan(self, plan: Plan, that: BatchPlan, batch: dict[str, Array]) -> dict[str, list[str]]:
         """Read a batch of a plan, whose clips stay open until their samples are used up."""
         if that.spots is None:
             return self.read(that.samples, batch)
         texts = self._no_texts(batch)
+        elsewhere = []
         for place, spot in enumerate(that.spots):
+            if that.scattered and all(number != spot.piece for number, _, _ in self._open.get(spot.lane, ())):
+                elsewhere.append(place)
+                continue
             with self._damage([place]):
                 first, gathered = self._piece(plan, spot)
                 gathered.write(spot.step - first, batch, place, texts)
+        if elsewhere:
+            self._read_at(np.array(elsewhere), that.samples[elsewhere], batch, texts)
         for spot in that.spots:
             if not spot.left:  # its lane is at the end of its epoch, and will not be asked again
                 self._open.pop(spot.lane, None)
@@ -130,7 +140,7 @@ class SampleReader:
 
     def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
         """Open the clips of a batch that comes later, and begin to fetch their pictures."""
-        for spot in that.spots or ():
+        for spot in () if that.scattered else that.spots or ():
             lane = self._open.setdefault(spot.lane, deque())
             if all(number != spot.piece for number, _, _ in lane):
                 with suppress(StoreError, BadRecording):  # it is told when the batch is read

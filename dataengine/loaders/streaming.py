@@ -155,7 +155,12 @@ class Loader:
         layout = self._work.layout
         first = number * layout.split
         last = first + layout.split if self._schedule.steps is None else min(first + layout.split, self._schedule.steps)
-        parts = [self._take(part) for part in range(first, last)]
+        try:
+            parts = [self._take(part) for part in range(first, last)]
+        except Exception:
+            self._dismiss()
+            self._seek(self._base, self._made_before, self._done)  # the next loop begins at this batch, with new workers
+            raise
         return parts[0] if layout.split == 1 else joined(parts, layout.batch_size, layout.batch_size * layout.split, self._pool)
 
     def _take(self, number: int) -> dict[str, Any]:
@@ -169,16 +174,12 @@ class Loader:
         if not self._started:
             self._crew.begin(self._base, self._made_before, number + starting)
             self._started = True
-        try:
-            if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
-                batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
-                self._maker.begin()
-                return batch
-            turn = self._schedule.owner(self._work.rank, number) % self._workers
-            batch, made = self._crew.take(turn, number)
-        except Exception:
-            self._dismiss()  # the next loop begins with new workers at the place of this batch
-            raise
+        if starting:  # the workers need half a second until they are there: the very first batch, which is the same whoever makes it, need not wait
+            batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
+            self._maker.begin()
+            return batch
+        turn = self._schedule.owner(self._work.rank, number) % self._workers
+        batch, made = self._crew.take(turn, number)
         self._note(turn, made.counters, made.damage)
         return batch
 
