@@ -44,7 +44,6 @@ class _Worker:
         theirs.close()
         self.freed: deque[int] = deque()
         self.held = 0
-        self.waiting: deque[Made] = deque()
         try:
             self.connection.send_bytes(work)
         except OSError:
@@ -107,8 +106,6 @@ class Crew:
         """Let the workers make batches from a place on; what they made for an earlier place is dropped."""
         self._run += 1
         for turn, worker in enumerate(self._workers):
-            while worker.waiting:
-                worker.freed.append(worker.waiting.popleft().block)
             self._tell(worker, Begin(cursors, made, first, turn, len(self._workers), self._run))
 
     @staticmethod

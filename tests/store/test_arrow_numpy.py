@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +50,6 @@ def test_no_rows_and_an_array_of_nulls() -> None:
     assert present(pa.nulls(2)).tolist() == [False, False]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="runs a child")
 def test_reading_steps_imports_neither_pandas_nor_compute(tmp_path) -> None:  # type: ignore[no-untyped-def]
     import pyarrow.parquet as pq
 

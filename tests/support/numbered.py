@@ -10,7 +10,7 @@ import numpy as np
 
 from dataengine.core.column import ActionSpace, Camera, Column
 from dataengine.core.episode import EpisodeInfo, Event
-from dataengine.core.objects import Objects
+from dataengine.core.objects import LocalObjects, Objects
 from dataengine.core.stream import Frames, Items, MediaFrames, Rows
 from dataengine.samples.barcode import read_barcode
 from dataengine.samples.numbered_film import numbered_frames, write_numbered_film
@@ -108,7 +108,7 @@ def filmed(folder: Path, number: int, steps: int, **more: object) -> Numbered:
 
 def numbered_store(folder: Path, recordings: Sequence[Numbered], dataset: str = "lab", shard_episodes: int = 3) -> Objects:
     """Make a store of the recordings, a few of them a shard, so that a camera's frames lie in several files."""
-    objects = new_store(folder) if not folder.exists() else __import__("dataengine.core.objects", fromlist=["LocalObjects"]).LocalObjects(folder)
+    objects = LocalObjects(folder) if folder.exists() else new_store(folder)
     land(objects, recordings, dataset=dataset, shard_episodes=shard_episodes, source=f"/recordings/{dataset}.rec")  # type: ignore[arg-type]
     return objects
 
