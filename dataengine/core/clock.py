@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -34,3 +35,25 @@ def median_rate_hz(timestamps_ns: Array) -> float | None:
         return None
     step_ns = float(np.median(np.diff(timestamps_ns)))
     return NS_PER_S / step_ns if step_ns > 0 else None
+
+
+def steps_near(times_ns: Array, steps: Array, seconds: Sequence[float]) -> tuple[Array, Array]:
+    """Return the step nearest to each of K offsets in s from some steps, ties to the earlier, and whether that time lies beyond the steps there are.
+
+    Args:
+        times_ns: (T,) int64, increasing; T at least 1.
+        steps: (n,) int64 in [0, T).
+        seconds: K offsets.
+
+    Returns:
+        (n, K) int64 in [0, T) and (n, K) bool, True where the nearest step is more than half a period away.
+    """
+    count = len(times_ns)
+    offsets = np.rint(np.array(list(seconds)) * 1e9).astype(np.int64)
+    wanted = times_ns[steps][:, None] + offsets
+    after = np.clip(np.searchsorted(times_ns, wanted), 1, max(1, count - 1))
+    before = after - 1
+    after = np.minimum(after, count - 1)
+    nearest = np.where(times_ns[after] - wanted < wanted - times_ns[before], after, before)
+    period = int(np.median(np.diff(times_ns))) if count > 1 else 0
+    return nearest, np.abs(times_ns[nearest] - wanted) > period // 2 + 1

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.clock import steps_near
 from dataengine.core.errors import UsageError
 from dataengine.loaders.batch import CONFIDENCE, MASK, OFFSET, PAD
 from dataengine.loaders.episode_files import EpisodeFiles, EpisodeSteps
@@ -31,15 +32,7 @@ def window_steps(window: Window, steps: Array, episode: EpisodeSteps, where: str
         return held, wanted != held
     if episode.t_ns is None:
         raise UsageError(f"field {window.name!r}: seconds need a known rate, and that of {where} is unknown; give steps, or ingest it with --rate")
-    offsets = np.rint(np.array(list(window.field.seconds)) * 1e9).astype(np.int64)
-    times = episode.t_ns
-    wanted = times[steps][:, None] + offsets
-    after = np.clip(np.searchsorted(times, wanted), 1, max(1, episode.count - 1))
-    before = after - 1
-    after = np.minimum(after, episode.count - 1)
-    nearest = np.where(times[after] - wanted < wanted - times[before], after, before)  # ties to the earlier step
-    period = int(np.median(np.diff(times))) if episode.count > 1 else 0
-    return nearest, np.abs(times[nearest] - wanted) > period // 2 + 1
+    return steps_near(episode.t_ns, steps, tuple(window.field.seconds))
 
 
 class Pictures:

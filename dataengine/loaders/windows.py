@@ -11,6 +11,7 @@ import numpy as np
 
 from dataengine.core.column import CAMERA_KINDS, LOSSLESS_KINDS, Column
 from dataengine.core.errors import UnknownName, UsageError
+from dataengine.core.roles import CAMERA, ROLES, columns_of
 from dataengine.loaders.field import Field
 from dataengine.loaders.opened import Opened
 from dataengine.schema.column_json import features_columns
@@ -21,10 +22,7 @@ from dataengine.store.refs import read_json
 Kind = Literal["numbers", "pictures", "texts", "task", "native", "labels"]
 logger = logging.getLogger(__name__)
 
-CAMERA = "camera:"
 LABEL = "label:"
-ROLES: dict[str, str] = {"state": "observation.state", "action": "action"}  # field → the column that is taken where there is one of that name
-
 OF_EVERY_BATCH = frozenset(["weight", "dataset", "episode", "step", "sample", "epoch"])
 
 Features = dict[tuple[int, str], dict[str, Column]]  # (part, digest of the feature document) → columns
@@ -111,22 +109,6 @@ def _tell(name: str, found: Mapping[tuple[int, str], tuple[str, ...]], features:
         made_of = next((found[key] for key in mine if len(found.get(key, ())) > 1), None)
         if made_of is not None:
             logger.warning("field %r: in %s it is %s, one after the other; name one of them to read it alone", name, part.address, ", ".join(made_of))
-
-
-def columns_of(name: str, columns: Mapping[str, Column]) -> tuple[str, ...]:
-    """Return the columns that a field's name stands for among those of an episode, () where there is none."""
-    if name in columns:
-        return (name,)
-    if name.startswith(CAMERA):
-        role = name.removeprefix(CAMERA)
-        cameras = [each for each in columns.values() if each.kind in CAMERA_KINDS and each.camera is not None and each.camera.role == role and each.steps]
-        pictures = sorted((each.kind != "image", each.name) for each in cameras)
-        return (pictures[0][1],) if pictures else ()
-    if name in ROLES:
-        if ROLES[name] in columns:
-            return (ROLES[name],)
-        return tuple(sorted(each.name for each in columns.values() if each.kind == "numeric" and each.steps and each.meaning == name))
-    return ()
 
 
 def _window(name: str, field: Field, features: Features, opened: Opened) -> Window:

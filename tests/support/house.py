@@ -32,6 +32,9 @@ TOP_ALLOWED: dict[str, tuple[str, ...]] = {
     ),  # torch knows a stream by its base class, IterableDataset; nothing imports the file unless a stream is asked for
 }
 
+# room → libraries that its modules are made of; it is imported by nothing unless a model is asked for.
+TOP_ALLOWED_ROOMS: dict[str, tuple[str, ...]] = {"models": ("torch",)}
+
 FORBIDDEN_NAMES = ("util", "utils", "helper", "helpers", "common", "base", "manager", "managers", "misc")
 MAX_LINES = 400
 
@@ -135,7 +138,7 @@ def import_breaches(path: str, source: str) -> list[str]:
 
 
 def _heavy_breach(module: str, path: str) -> str | None:
-    allowed = TOP_ALLOWED.get(path, ())
+    allowed = (*TOP_ALLOWED.get(path, ()), *TOP_ALLOWED_ROOMS.get(path.split("/")[1], ()))
     for library in HEAVY:
         if _starts_with(module, library) and library not in allowed:
             return f"{library} is heavy, import it inside the function that needs it"

@@ -1,0 +1,70 @@
+"""What can be trained: which windows of the data it asks for, what it is told of the data, and what it must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dataengine.core.column import Column
+from dataengine.core.column_statistics import ColumnStatistics
+from dataengine.core.labelling import Watched
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """A window of one column or role around a sample's step, as a loader's `Field` has it: offsets in seconds or steps, none for the step itself."""
+
+    seconds: tuple[float, ...] | None = None
+    steps: tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
+    fit: str = "stretch"
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetFacts:
+    """What a model is told of one dataset of the training data.
+
+    `columns` by the names of the fields, where a field is one column; `statistics` of the training episodes alone, by the same names. `rate_hz` is that of its
+    episodes, None where they differ or it is unknown.
+    """
+
+    dataset: str
+    embodiment: str | None
+    rate_hz: float | None
+    columns: Mapping[str, Column]
+    statistics: Mapping[str, ColumnStatistics]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFacts:
+    """What a model is told before it is trained: each dataset in the order of the numbers under `dataset` in a batch, and what is kept with it."""
+
+    datasets: Sequence[DatasetFacts]
+    trained_on: str  # `<store id>@<version>`
+    seed: int
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Trainee(Protocol):
+    """A kind of model with its configuration, before, during and after training.
+
+    What `begin` returns goes to `dataengine.models.fit.fit`: it has a `module` and a `loss(batch, generator)`. A batch holds for each field `name` tensors (B, K, ...)
+    (no K where the field is the step itself), `name_is_pad` (B, K), and `weight` (B,), 0 for samples that fill a batch up.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The kind of model: "idm", "latent", "value"."""
+
+    def fields(self) -> Mapping[str, FieldSpec]:
+        """Return the windows that a sample holds."""
+
+    def begin(self, facts: TrainingFacts, device: str) -> Any:
+        """Build the module from the seed, on a device ("cpu", "cuda"), and return what is fitted."""
+
+    def calibrate(self, held_out: Iterable[Watched]) -> Mapping[str, Any]:
+        """Fit what is fitted after training on episodes that were held out, and return figures of them."""
+
+    def checkpoint(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the configuration (JSON) and the weights (tensors by name) of the trained model."""

@@ -1,0 +1,112 @@
+"""An episode as a labeller sees it: its pictures at the asked size, each decoded once, and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from dataengine.core.arrays import Array
+from dataengine.core.clock import NS_PER_S
+from dataengine.core.errors import UsageError
+from dataengine.core.labelling import Needs, Watched
+from dataengine.core.roles import columns_of
+from dataengine.core.trajectory import Trajectory
+from dataengine.store.row import Row
+from dataengine.store.seen_pictures import pictures
+from dataengine.store.store import Store
+from dataengine.transforms.resizing import Fit, resized_into
+
+PART_STEPS = 2048  # of a long episode at once: 25 MB a camera at 64 px, 0.3 GB at 224
+
+
+def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = None) -> Watched:
+    """Return an episode, or its steps [start, stop), with its pictures.
+
+    Args:
+        store: the version that holds it.
+        row: its row in the catalog.
+        needs: which cameras and columns, and the size of the pictures.
+        steps: which of its steps; all of them where it is not given.
+
+    Raises:
+        UsageError: the episode has no such camera.
+        BadRecording: a picture cannot be decoded.
+    """
+    trajectory = store.read_trajectory(row["episode_id"])
+    return _watched(store, row, needs, trajectory, steps or (0, trajectory.steps), True)
+
+
+def watch_numbers(store: Store, row: Row, needs: Needs) -> Watched:
+    """Return a whole episode without its pictures: see `watch`."""
+    trajectory = store.read_trajectory(row["episode_id"])
+    return _watched(store, row, needs, trajectory, (0, trajectory.steps), False)
+
+
+def watch_parts(store: Store, row: Row, needs: Needs, most: int = PART_STEPS) -> Iterator[tuple[Watched, Array]]:
+    """Yield an episode in parts of bounded memory, and with each the steps (n,) that it answers for, counted in the part.
+
+    A part holds the steps around them that their answers need too: every step is answered for once, in order, and as if the episode were seen whole.
+    """
+    trajectory = store.read_trajectory(row["episode_id"])
+    for start in range(0, trajectory.steps, most):
+        stop = min(start + most, trajectory.steps)
+        first, last = start, stop
+        if trajectory.t_ns is not None:
+            slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
+            first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
+            last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
+            last = max(last, stop)
+        yield _watched(store, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
+
+
+def _watched(store: Store, row: Row, needs: Needs, trajectory: Trajectory, steps: tuple[int, int], seeing: bool) -> Watched:
+    part = slice(*steps)
+    seen_pictures = {camera: _pictures(store, row, trajectory, camera, part, needs) for camera in needs.cameras} if seeing else {}
+    columns, valid, specs = {}, {}, {}
+    for name in needs.columns:
+        names = [one for one in columns_of(name, trajectory.specs) if one in trajectory.columns]
+        if not names:
+            continue
+        values = [trajectory.columns[one][part] for one in names]
+        columns[name] = values[0] if len(names) == 1 else np.concatenate([each.reshape(len(each), -1) for each in values], axis=1)
+        there = [trajectory.valid.get(one, np.ones(trajectory.steps, np.bool_))[part] for one in names]
+        valid[name] = np.logical_and.reduce(there)
+        if len(names) == 1:
+            specs[name] = trajectory.specs[names[0]]
+    return Watched(
+        episode_id=row["episode_id"],
+        dataset=row["dataset"],
+        steps=steps[1] - steps[0],
+        first=steps[0],
+        embodiment=row["embodiment"],
+        rate_hz=trajectory.rate_hz,
+        t_ns=trajectory.t_ns[part] if trajectory.t_ns is not None else None,
+        pictures={camera: seen[0] for camera, seen in seen_pictures.items()},
+        seen={camera: seen[1] for camera, seen in seen_pictures.items()},
+        columns=columns,
+        valid=valid,
+        specs=specs,
+        tasks=tuple(row["tasks"] or ()),
+        success=row["success"],
+        origin=row["origin"],
+    )
+
+
+def _pictures(store: Store, row: Row, trajectory: Trajectory, camera: str, part: slice, needs: Needs) -> tuple[Array, Array]:
+    """Return (T, H, W, 3) uint8 and (T,) bool of a camera."""
+    names = [name for name in columns_of(camera, trajectory.specs) if name in trajectory.frames]
+    if not names or trajectory.specs[names[0]].kind != "image":
+        there = ", ".join(sorted(name for name in trajectory.frames if trajectory.specs[name].kind == "image")) or "none"
+        raise UsageError(f"episode {row['episode_id']} of {row['dataset']}: has no pictures of {camera!r}; its cameras: {there}")
+    entry = next(entry for entry in store.index(row) if entry["stream"] == names[0])
+    frames = trajectory.frames[names[0]][part]
+    seen = frames >= 0
+    found = np.zeros((len(frames), *needs.size, 3), np.uint8)
+    for place, picture in zip(np.flatnonzero(seen).tolist(), pictures(store.objects, row, entry, frames[seen]), strict=True):
+        colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        if colour.dtype != np.uint8 or colour.shape[2] != 3:
+            raise UsageError(f"episode {row['episode_id']}: camera {names[0]!r}: must show 8-bit colours, got {colour.dtype} {list(colour.shape)}")
+        resized_into(colour, found[place], cast("Fit", needs.fit))
+    return found, seen
