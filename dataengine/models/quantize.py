@@ -39,9 +39,7 @@ class BottleneckConfig(Config):
 
 BOTTLENECKS: dict[str, Callable[[BottleneckConfig], Bottleneck]] = {
     "vae": lambda config: Vae(config.tokens, config.dimension, config.beta),
-    "vq": lambda config: Vq(
-        config.tokens, config.dimension, config.codes, config.decay, config.commitment, config.warmup_steps, config.patience_steps
-    ),
+    "vq": lambda config: Vq(config.tokens, config.dimension, config.codes, config.decay, config.commitment, config.warmup_steps, config.patience_steps),
     "nsvq": lambda config: Nsvq(config.tokens, config.dimension, config.codes, config.warmup_steps, config.patience_steps),
     "fsq": lambda config: Fsq(config.tokens, config.levels),
 }

@@ -108,9 +108,7 @@ class Vq(_Codebooks):
     n ← γn + (1 - γ) Σ 1[code], m ← γm + (1 - γ) Σ x, code = m / n. Gradients pass straight through; the encoder is drawn to its code by β ‖x - code‖².
     """
 
-    def __init__(
-        self, tokens: int, dimension: int, size: int = 16, decay: float = 0.98, commitment: float = 0.25, warmup: int = 0, patience: int = 50
-    ) -> None:
+    def __init__(self, tokens: int, dimension: int, size: int = 16, decay: float = 0.98, commitment: float = 0.25, warmup: int = 0, patience: int = 50) -> None:
         super().__init__(tokens, dimension, size, warmup, patience)
         self.decay, self.commitment = decay, commitment
         self.register_buffer("codes", torch.zeros(tokens, size, dimension))
@@ -158,7 +156,7 @@ class Nsvq(_Codebooks):
 
     def __init__(self, tokens: int, dimension: int, size: int = 16, warmup: int = 0, patience: int = 50) -> None:
         super().__init__(tokens, dimension, size, warmup, patience)
-        self.codes = nn.Parameter(torch.zeros(tokens, size, dimension))  # type: ignore[assignment]
+        self.codes = nn.Parameter(torch.zeros(tokens, size, dimension))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Passed:
         x = self.standardise(x.float())
