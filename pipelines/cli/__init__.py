@@ -9,6 +9,9 @@ import typer
 
 from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.version import __version__
+from pipelines.cli.bench import bench_app
+from pipelines.cli.learning import evaluate_app, train
+from pipelines.cli.options import DatasetOption, JsonOption, StoreArgument, StoreOption, WhereOption, YesOption
 
 app = typer.Typer(
     name="dataengine",
@@ -18,13 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-StoreOption = Annotated[str, typer.Option("--store", help="The store: a folder, or s3://bucket/prefix.")]
-StoreArgument = Annotated[str, typer.Argument(metavar="STORE[@REF][#DATASET]", help="The store, optionally at a version number or tag.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-WhereOption = Annotated[str | None, typer.Option("--where", help='SQL condition over episode columns, e.g. "success and steps > 100".')]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Only this dataset.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking: for scripts.")]
 
 
 def _version(asked: bool) -> None:
@@ -321,57 +317,9 @@ def export_webdataset(
     exporting.webdataset(store, dataset, out, size, fit, by, clip_steps, quality, shard_mb, where, as_json)
 
 
-bench_app = typer.Typer(help="Measure: ratios against a floor, a bare reader or peers, in one run.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
-WorkOption = Annotated[str | None, typer.Option("--work", help="Folder for the data that the benchmark makes; kept for the next run. By default a new one.")]
-
-
-@bench_app.command("ingest")
-def bench_ingest(
-    size_mb: Annotated[int, typer.Option("--size-mb", min=8, help="How much data each format gets.")] = 1024,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
-    peers: Annotated[str | None, typer.Option("--peers", help="Folder with the peers' virtual environments `tfds` and `lerobot`.")] = None,
-    work: WorkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Ingest RLDS beside the floor of reading and writing, MCAP beside its bare reader, kept video beside a copy."""
-    from pipelines.commands import benching
-
-    benching.ingest(size_mb, repeats, peers, work, as_json)
-
-
-@bench_app.command("catalog")
-def bench_catalog(
-    episodes: Annotated[int, typer.Option("--episodes", min=1000)] = 1_000_000,
-    commits: Annotated[int, typer.Option("--commits", min=1)] = 2000,
-    repeats: Annotated[int, typer.Option("--repeats", min=1)] = 5,
-    work: WorkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Open and filter a catalogue of a million episodes written in thousands of commits; read version 1 after the log has aged."""
-    from pipelines.commands import benching
-
-    benching.catalog(episodes, commits, repeats, work, as_json)
-
-
-@bench_app.command("load")
-def bench_load(
-    episodes: Annotated[int, typer.Option("--episodes", min=2, help="How many are recorded.")] = 40,
-    steps: Annotated[int, typer.Option("--steps", min=20, help="How long each is.")] = 200,
-    height: Annotated[int, typer.Option("--height", min=32, help="Of pictures, px.")] = 240,
-    width: Annotated[int, typer.Option("--width", min=32, help="Of pictures, px.")] = 320,
-    gop: Annotated[int, typer.Option("--gop", min=1, help="Distance of key frames in our videos.")] = 10,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each side runs; the median counts.")] = 3,
-    large: Annotated[bool, typer.Option("--large", help="Also the first batch from 10,000 episodes, and opening a million.")] = False,
-    peers: Annotated[str | None, typer.Option("--peers", help="Folder with the peers' virtual environments `lerobot` and `webdataset`.")] = None,
-    work: WorkOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Read training samples beside LeRobot and WebDataset on the same frames at equal quality, and beside a bare decode of the same videos."""
-    from pipelines.bench_load_data import RawSpec
-    from pipelines.commands import benching
-
-    benching.load(RawSpec(episodes, steps, height, width), repeats, gop, large, peers, work, as_json)
+app.add_typer(evaluate_app, name="evaluate")
+app.command()(train)
 
 
 def main() -> None:
@@ -393,7 +341,3 @@ def main() -> None:
     except OSError as error:
         print(f"dataengine: {error}; the store is as its last commit left it, run the same command again to go on", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
