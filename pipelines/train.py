@@ -39,6 +39,7 @@ from dataengine.store.watching import watch
 from dataengine.version import __version__
 from dataengine.versions.statistics import columns_of as statistics_of
 from dataengine.versions.statistics import dataset_statistics
+from dataengine.view.training_page import training_page
 from pipelines.runtime import Runtime
 
 RUN, RECIPE = "run", "recipe.json"
@@ -264,7 +265,7 @@ def watched(prepared: Prepared, trainee: Trainee) -> Iterator[Watched]:
 def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | None, progress: Progress | None) -> None:
     """Train in this process, alone or as one of several; the first of them calibrates and writes the model."""
     from dataengine.models.checkpoint import Checkpoint, save_checkpoint
-    from dataengine.models.fit import CURVE, fit
+    from dataengine.models.fit import CURVE, curve, fit
 
     job, out = prepared.job, Path(prepared.job.out)
     trainee, fitting, _ = _made(job.kind, job.scale, job.config, job.steps)
@@ -290,8 +291,10 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
         "fit": {**done, **trained},
         "held_out": dict(figures),
     }
+    checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
     shutil.copyfile(out / RUN / CURVE, out / CURVE)
-    save_checkpoint(out, Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain))))
+    (out / REPORT).write_text(training_page(f"{job.kind} from {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
+    save_checkpoint(out, checkpoint)
     shutil.rmtree(out / RUN)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataengine.core.config import read_config
+from dataengine.view.training_page import figure_rows
 from pipelines.commands.printing import note, print_json, table
 from pipelines.runtime import Runtime
 from pipelines.train import TrainingConfig, TrainJob
@@ -49,22 +50,9 @@ def _tell(step: int, figures: Mapping[str, float]) -> None:
 
 
 def _say(found: Mapping[str, Any]) -> None:
-    rows = [[name, _text(value)] for name, value in _flat(found["held_out"])]
+    rows = figure_rows(found["held_out"])
     if rows:
         table(["held out", "value"], rows)
     fit = found["fit"]
     print(f"{found['parameters']:,} parameters, {fit['steps']} steps, {fit['seconds']:.0f} s ({fit['cpu_seconds']:.0f} s CPU) on {found['device']}")
     print(f"model {found['model']} in {found['out']}, trained on {found['trained_on']}")
-
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in figures.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
-    return found
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(_text(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
