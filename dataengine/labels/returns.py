@@ -79,3 +79,24 @@ def advantages(values: Array, spreads: Array, ahead: int, outcome: Outcome) -> t
         return bootstrapped, deviation, known
     ends = at + ahead >= steps - 1
     return np.where(ends, outcome.returns(steps) - values, bootstrapped), np.where(ends, spreads, deviation), np.ones(steps, np.bool_)
+
+
+def shares(logits: Array) -> Array:
+    """Return histograms (T, K) of logits."""
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def surprise(logits: Array, returns: Array, atoms: Array) -> float:
+    """Return the mean cross-entropy in nats between returns (T,), shared between the atoms beside each, and histograms of logits (T, K)."""
+    above = np.clip(np.searchsorted(atoms, returns), 1, len(atoms) - 1)
+    share = (np.clip(returns, atoms[0], atoms[-1]) - atoms[above - 1]) / (atoms[above] - atoms[above - 1])
+    logarithm = np.log(np.maximum(shares(logits), 1e-12))
+    row = np.arange(len(returns))
+    return float(-np.mean((1 - share) * logarithm[row, above - 1] + share * logarithm[row, above]))
+
+
+def best_temperature(logits: Array, returns: Array, atoms: Array) -> float:
+    """Return what logits are divided by for the least surprise, from 1/4 to 8, in steps of 2 %."""
+    tried = np.exp(np.arange(np.log(0.25), np.log(8), 0.02))
+    return float(min(tried, key=lambda temperature: surprise(logits / temperature, returns, atoms)))

@@ -21,7 +21,7 @@ from dataengine.core.config import Config
 from dataengine.core.roles import CAMERA
 from dataengine.models.blocks import SpaceTimeTransformer
 
-PATCH_PX = 8  # of the picture that one token stands for: three convolutions of stride 2
+PATCH_PX = 16  # of the picture that one token stands for: four convolutions of stride 2
 
 
 class ValueConfig(Config):
@@ -30,7 +30,7 @@ class ValueConfig(Config):
     Attributes:
         cameras: columns or roles of the pictures.
         columns: columns or roles of numbers; "state" for the recorded state.
-        size: (height, width) in px of the pictures, multiples of 8.
+        size: (height, width) in px of the pictures, multiples of 16.
         seconds: when what is seen was seen, in s from the step, none in the future, the last one 0.
         bins: of the return between -1 and 0.
         failure: the return of a failed episode, in longest episodes.
@@ -92,11 +92,15 @@ class ValueNet(nn.Module):
         super().__init__()
         width, (height, breadth) = config.width, config.size
         self.config, self.numbers = config, numbers
+        widths = (max(8, 3 * width // 8 // 4 * 4), max(8, 3 * width // 4 // 4 * 4), width)
         self.stem = nn.Sequential(
-            nn.Conv2d(6, width // 2, 4, 2, 1),  # a picture, and how it differs from that of the step itself
-            nn.GroupNorm(4, width // 2),
+            nn.Conv2d(6, widths[0], 4, 2, 1),  # a picture, and how it differs from that of the step itself
+            nn.GroupNorm(4, widths[0]),
             nn.SiLU(),
-            nn.Conv2d(width // 2, width, 3, 2, 1),
+            nn.Conv2d(widths[0], widths[1], 3, 2, 1),
+            nn.GroupNorm(4, widths[1]),
+            nn.SiLU(),
+            nn.Conv2d(widths[1], width, 3, 2, 1),
             nn.GroupNorm(4, width),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, 2, 1),
