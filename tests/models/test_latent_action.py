@@ -93,12 +93,12 @@ def test_what_is_padded_or_only_fills_a_batch_up_is_not_learned_from() -> None:
     spoilt["camera:primary"][4, 2] = 255
     spoilt["camera:primary"][5] = 0
     fitted = fit_of(LatentActionConfig(**SMALL))
-    one, two = (fitted.loss(batch, seeded(3))[0] for batch in (plain, spoilt))
+    one, two = (fitted.loss(batch, seeded(3))[0].detach() for batch in (plain, spoilt))
     assert float(one) == float(two)
     plain["weight"][:] = 0
     nothing, _ = fitted.loss(plain, seeded(3))
     nothing.backward()
-    assert float(nothing) == 0
+    assert float(nothing.detach()) == 0
     assert all(value.grad is not None for value in fitted.module.parameters() if value.requires_grad)
 
 
@@ -107,7 +107,7 @@ def test_a_gap_that_is_shorter_than_a_dataset_s_steps_is_never_drawn() -> None:
     spoilt = pictures.clone()
     spoilt[:, 1] = 255  # the picture of the short gap alone
     fitted = fit_of(LatentActionConfig(**SMALL), allowed=[False, True])
-    assert float(fitted.loss(batch_of(pictures), seeded())[0]) == float(fitted.loss(batch_of(spoilt), seeded())[0])
+    assert float(fitted.loss(batch_of(pictures), seeded())[0].detach()) == float(fitted.loss(batch_of(spoilt), seeded())[0].detach())
 
 
 def test_labels_count_only_of_chosen_episodes_and_where_there_is_one() -> None:
@@ -152,7 +152,7 @@ def test_a_guide_does_not_mind_the_unit_of_what_it_is_told() -> None:
     for unit in (1.0, 1000.0):
         torch.manual_seed(0)
         head = GuideHead(1, 3, 2)
-        losses.append(float(head(latent, gap_s, Guided(unit * values, known, torch.zeros(64, dtype=torch.int64)))))
+        losses.append(float(head(latent, gap_s, Guided(unit * values, known, torch.zeros(64, dtype=torch.int64))).detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
