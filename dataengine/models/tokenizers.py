@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, Protocol
 
 import torch
@@ -68,7 +69,7 @@ class ConvStem(nn.Module):
         last = len(config.channels) - 1
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 5 if place == 0 else 3, stride=1 if place == last and last > 0 else 2, padding=2 if place == 0 else 1)
-            for place, (before, after) in enumerate(zip(channels, channels[1:], strict=False))
+            for place, (before, after) in enumerate(itertools.pairwise(channels))
         )
         self.norms = nn.ModuleList(nn.GroupNorm(max(1, after // 8), after) for after in channels[1:])
         with torch.no_grad():
