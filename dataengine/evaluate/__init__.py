@@ -1,0 +1,1 @@
+"""Verdicts: how good labels are, beside baselines, with intervals over episodes."""
