@@ -1,1 +1,1 @@
-"""Verdicts: how good labels are, beside baselines, with intervals over episodes."""
+"""Verdicts: how good labels are, beside baselines, and whether they help."""

@@ -14,6 +14,7 @@ from dataengine.core.labelling import Watched
 from dataengine.evaluate.folds import Fold, Part
 from dataengine.evaluate.said import Said, Speaker, joined
 from dataengine.evaluate.viewing import Viewer
+from dataengine.labels.idm_bodies import rotation_entries
 from dataengine.labels.targets import Target, width_of
 from dataengine.stats.levels import TwoLevels, two_levels
 
@@ -151,16 +152,14 @@ def _moving(viewer: Viewer, folds: Sequence[Fold], truth: Array, valid: Array) -
         return {}
     change = np.concatenate(moved)
     with np.errstate(all="ignore"):
-        usual = np.sqrt(np.nanmean(change**2, axis=0))
-        size = np.sqrt(np.nanmean((change[:, usual > 1e-9] / usual[usual > 1e-9]) ** 2, axis=1))
-    known = np.isfinite(size)
+        known = np.isfinite(change).all(1)
+        usual = np.sqrt((change[known] ** 2).mean(0)) if known.any() else np.zeros(change.shape[1])
+        size = np.sqrt(((change[:, usual > 1e-9] / usual[usual > 1e-9]) ** 2).mean(1)) if (usual > 1e-9).any() else np.zeros(len(change))
     return {"stationary": known & (size < STILL), "moving": known & (size >= STILL)}
 
 
 def _angles(target: Target, width: int) -> Array:
     """Return which entries of a command are angles in rad that turn around; those of a displacement are small turns already."""
-    from dataengine.labels.idm_bodies import rotation_entries
-
     found = np.zeros(width, np.bool_)
     if target.displacement is None:
         for rotation in rotation_entries(target.column):

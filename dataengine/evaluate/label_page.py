@@ -61,19 +61,24 @@ def _section(judged: Mapping[str, Any], figures_: Mapping[str, Any], comparison:
     parts: list[object] = [said]
     if steps["judged"] < 2:
         return Section(f"{judged['dataset']}: {figures_['kind']}", [*parts, "Too few steps to work anything out."])
-    parts += [_numbers_table(figures_, names), figures(*_bars(figures_, names)), _details_table(figures_, names)]
+    parts += [_numbers_table(figures_, names), figures(*_bars(figures_, names), wide=True), _details_table(figures_, names)]
     if figures_["classes"]:
         parts += [heading("Classes"), _classes_table(figures_, names)]
     parts += _certainty(figures_, names)
     parts += [heading("Groups of steps"), _strata_table(figures_, names)]
-    shown = names[0]
-    if shown in comparison.said:
+    shown = _shown(names)
+    if shown is not None:
         parts += [
             heading(f"{_title(shown)} against what was measured"),
             figures(*_scatters(comparison, shown)),
-            figures(*_over_time(comparison, names), wide=False),
+            figures(*_over_time(comparison, shown)),
         ]
     return Section(f"{judged['dataset']}: {figures_['kind']}", parts)
+
+
+def _shown(names: Sequence[str]) -> str | None:
+    """Return whose labels are drawn: those of the first model, else of the best baseline."""
+    return next((name for name in (*names, "flow_ridge_window", "flow_ridge") if name in names and (name not in TITLES or name.startswith("flow_ridge"))), None)
 
 
 def _cell(entry: Mapping[str, Any] | None) -> object:
@@ -81,7 +86,9 @@ def _cell(entry: Mapping[str, Any] | None) -> object:
     if entry is None or entry["value"] is None:
         return None
     text = number(entry["value"])
-    return text if entry["low"] is None else joined(text, " ", element("span", f"({number(entry['low'])} … {number(entry['high'])})", class_="soft"))
+    if entry["low"] is None or entry["high"] is None:
+        return text
+    return joined(text, Markup("<br>"), element("span", f"{number(entry['low'])} … {number(entry['high'])}", class_="range"))
 
 
 def _dims(figures_: Mapping[str, Any]) -> list[str]:
@@ -109,7 +116,7 @@ def _bars(figures_: Mapping[str, Any], names: Sequence[str]) -> list[Markup]:
         values = [[(figures_["sources"][name]["numbers"] or {}).get(dim, {}).get("r2", {}).get(key) for name in names] for dim in dims]
         return np.array([[np.nan if value is None else value for value in row] for row in values], np.float64)
 
-    width = max(380, 60 * len(dims) + 60)
+    width = min(1100, max(560, (10 * len(names) + 18) * len(dims) + 70))
     low = max(R2_FLOOR, float(np.nanmin([0.0, *grid("low").ravel()])))
     return [
         bars(dims, [_title(name) for name in names], grid("value"), grid("low"), grid("high"), "R² of each dimension", y_range=(low - 0.02, 1.0), width=width)
@@ -168,7 +175,8 @@ def _certainty(figures_: Mapping[str, Any], names: Sequence[str]) -> list[object
         caption = "Share of what was measured inside the intervals: as stated, and stretched to 95 % as those of a normal distribution."
         shown = table(["", "dimension", "stated", "inside 68 %", "inside 95 %", "width of 68 %"], rows, caption, text=[1])
         parts += [heading("Certainty"), shown if len(rows) <= 12 else element("details", element("summary", "Intervals of each dimension"), shown)]
-    drawn, lines = [], []
+    curves: dict[str, list[Series]] = {}
+    lines = []
     for place, name in enumerate(names):
         found = figures_["sources"][name]["confidence"]
         if found:
@@ -184,11 +192,13 @@ def _certainty(figures_: Mapping[str, Any], names: Sequence[str]) -> list[object
             )
             for dim, each in (found["classes"] or {}).items():
                 mean, right = (np.array([np.nan if value is None else value for value in each[key]]) for key in ("mean", "right"))
-                curve = [Series("as said", [0, 1], [0, 1], colour=7, dashed=True), Series(f"{_title(name)}", mean, right, colour=place, dots=True)]
-                drawn.append(line_chart(curve, f"{dim}: confidence against how often it is right", "confidence", "share right", y_range=(0.0, 1.0)))
+                curves.setdefault(dim, []).append(Series(_title(name), mean, right, colour=place, dots=True))
     if lines:
         head = ["", "mean confidence", "rank correlation with the error", *(f"R² of the surest {float(key):.0%}" for key in surest), "ECE of the class"]
         parts.append(table(head, lines))
+    diagonal = Series("as said", [0, 1], [0, 1], colour=7, dashed=True)
+    title = "confidence against how often it is right"
+    drawn = [line_chart([diagonal, *each], f"{dim}: {title}", "confidence", "share right", y_range=(0.0, 1.0), height=320) for dim, each in curves.items()]
     return [*parts, figures(*drawn[:6])] if drawn else parts
 
 
@@ -209,9 +219,10 @@ def _scatters(comparison: Comparison, name: str) -> list[Markup]:
     ]
 
 
-def _over_time(comparison: Comparison, names: Sequence[str]) -> list[Markup]:
-    """Return curves over some parts: those that the first source does worst, middling and best."""
-    first = comparison.said[names[0]]
+def _over_time(comparison: Comparison, shown: str) -> list[Markup]:
+    """Return curves over some parts: those that a source does best, middling and worst, with flow and ridge beside it."""
+    first = comparison.said[shown]
+    names = [shown, *(name for name in ("flow_ridge",) if name in comparison.said and name != shown)]
     rows = comparison.common
     scores = []
     spread = np.where(comparison.truth[rows].std(0) > 1e-9, comparison.truth[rows].std(0), 1.0)
@@ -229,10 +240,10 @@ def _over_time(comparison: Comparison, names: Sequence[str]) -> list[Markup]:
         for entry in range(min(len(comparison.dims), MOST_DIMS)):
             truth = np.where(comparison.valid[here], comparison.truth[here, entry], np.nan)
             curves = [Series("measured", at, truth, colour=7)]
-            for place, name in enumerate(names[:1] + [each for each in ("flow_ridge",) if each in names[1:]]):
+            for place, name in enumerate(names):
                 said = comparison.said[name]
                 values = np.where(said.valid[here], said.values[here, entry], np.nan)
-                band = (None, None)
+                band: tuple[Array | None, Array | None] = (None, None)
                 if place == 0 and said.low is not None and said.high is not None and entry not in comparison.levels:
                     band = (np.where(said.valid[here], said.low[here, entry], np.nan), np.where(said.valid[here], said.high[here, entry], np.nan))
                 curves.append(Series(_title(name), at, values, *band, colour=place, dashed=place > 0))

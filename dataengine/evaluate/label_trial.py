@@ -105,7 +105,7 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
             seconds[name] = seconds.get(name, 0.0) + time.process_time() - started
             progress(f"{trial.dataset}, {fold.name}: {name} has learned")
     told |= {name: {"interval": 0.68} for name in trial.baselines if name.endswith("ridge") or name in ("single_frame", "flow_ridge_window", "null")}
-    comparisons = {target.kind: compared(viewer, target, trial.folds, speakers) for target in targets}
+    comparisons: dict[str, Comparison] = {target.kind: compared(viewer, target, trial.folds, speakers) for target in targets}
     stated = {name: float(each["interval"]) for name, each in told.items() if isinstance(each.get("interval"), int | float)}
     for kind, comparison in comparisons.items():
         missing += [
@@ -164,7 +164,8 @@ def _window(
     rate = next((part.row["rate_hz"] for part in parts if part.row["rate_hz"]), None)
     seconds = [(-labeller.needs.before_s, labeller.needs.after_s) for labeller in labellers.values()]
     seconds += [(min(each["window_s"]), max(each["window_s"])) for each in told.values() if each.get("window_s")]
-    cameras, size = ("camera:primary",), 64
+    cameras: tuple[str, ...] = ("camera:primary",)
+    size = 64
     if labellers:
         needs = next(iter(labellers.values())).needs
         cameras, size = needs.cameras, min(needs.size[0], 128)
