@@ -56,21 +56,3 @@ def reliability(confidence: Array, right: Array) -> Reliability | None:
         share = np.bincount(place, true, BINS) / count
     full = count > 0
     return Reliability(mean, share, count, float((count[full] * np.abs(mean[full] - share[full])).sum() / count.sum()))
-
-
-def rank_correlation(a: Array, b: Array) -> float:
-    """Return Spearman's correlation of the finite pairs of (N,) numbers; NaN where fewer than three or all of one are alike."""
-    there = np.isfinite(a) & np.isfinite(b)
-    if there.sum() < 3:
-        return float("nan")
-    first, second = _ranks(a[there]), _ranks(b[there])
-    if first.std() == 0 or second.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    """Return ranks, equal numbers sharing the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(count)
-    return np.asarray(((ends - count) + (ends - 1)) / 2)[place]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.evaluate.calibration import coverage_figures, coverage_sums, rank_correlation, reliability, widened
+from dataengine.evaluate.calibration import coverage_figures, coverage_sums, reliability, widened
 from dataengine.evaluate.classes import class_figures, class_sums, switches
 from dataengine.evaluate.comparison import Comparison
+from dataengine.evaluate.ranking import spearman
 from dataengine.evaluate.regression import errors, regression_figures, regression_sums
 from dataengine.evaluate.resampling import interval, resampled
 from dataengine.evaluate.said import Said
@@ -158,7 +159,7 @@ def _confidence(comparison: Comparison, said: Said) -> dict[str, Any] | None:
             classes[comparison.dims[entry]] = {"ece": _number(found.ece), **bins}
     return {
         "mean": _number(sure.mean()),
-        "rank_correlation_with_error": _number(rank_correlation(sure, size)),
+        "rank_correlation_with_error": _number(spearman(sure, size)) if moving.any() else None,
         "r2_of_surest": surest,
         "classes": classes or None,
     }

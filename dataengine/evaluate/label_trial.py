@@ -21,8 +21,8 @@ from dataengine.store.store import Store
 DEFAULT_WINDOW = (-1, 0, 1, 2)  # steps around the labelled one: a past and two future ones
 UPPER_BOUNDS = ("finite_difference",)  # baselines that see what no video shows
 
-# What learns from a fold and then labels: a kind of model with its settings.
-Learner = Callable[[Fold, Viewer], Labeller]
+# What learns from a fold, seeing some cameras, and then labels: a kind of model with its settings.
+Learner = Callable[[Fold, Viewer, tuple[str, ...]], Labeller]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,7 @@ class Trial:
         learners: what learns from each fold, by name.
         baselines: names, see `BASELINES`.
         seed: of what is random.
+        kinds: which targets are judged.
     """
 
     store: Store
@@ -56,6 +57,7 @@ class Trial:
     learners: Mapping[str, Learner] = field(default_factory=dict)
     baselines: Sequence[str] = tuple(BASELINES)
     seed: int = 0
+    kinds: Sequence[str] = ("command", "displacement")
 
 
 def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> Judgement:
@@ -79,7 +81,7 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
     judged_parts = [part for fold in trial.folds for part in fold.test]
     if not judged_parts:
         raise UsageError(f"dataset {trial.dataset!r}: has no episode to judge")
-    targets = _targets(viewer, judged_parts, gap_s)
+    targets = tuple(target for target in _targets(viewer, judged_parts, gap_s) if target.kind in trial.kinds)
     if not targets:
         raise UsageError(f"dataset {trial.dataset!r}: must hold `action` or `observation.state` (one column) to compare labels with, found neither")
     speakers: dict[str, list[Speaker]] = {}
@@ -94,7 +96,7 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
         setting = Setting(viewer, fold, targets, cameras, window, size, trial.seed)
         for name, learner in trial.learners.items():
             started = time.process_time()
-            labeller = learner(fold, viewer)
+            labeller = learner(fold, viewer, cameras)
             told.setdefault(name, dict(labeller.label_set("learned").parameters))
             speakers.setdefault(name, []).append(_labelling(viewer, labeller))
             seconds[name] = seconds.get(name, 0.0) + time.process_time() - started
