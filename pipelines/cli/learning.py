@@ -51,6 +51,52 @@ def evaluate_values(
     judging_values.values(store, dataset, label_set, where, baseline_dataset, seed, as_json)
 
 
+@evaluate_app.command("labels")
+def evaluate_labels(
+    store: StoreArgument,
+    dataset: Annotated[list[str], typer.Option("--dataset", help="A dataset whose episodes are judged; may be given several times.")],
+    out: Annotated[str, typer.Option("--out", help="Folder of the report: labels.json, report.html and predictions/.")],
+    label_set: Annotated[list[str] | None, typer.Option("--label-set", help="A label set of the store; may be given several times.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Folder of a model that labels now; may be given several times.")] = None,
+    learn: Annotated[
+        list[str] | None, typer.Option("--learn", metavar="KIND[=SETTINGS.yaml]", help="A kind of model that learns anew from each fold: idm, single_frame.")
+    ] = None,
+    baselines: Annotated[str, typer.Option("--baselines", help="all, none, or names with commas between.")] = "all",
+    train_dataset: Annotated[
+        list[str] | None, typer.Option("--train-dataset", help="What baselines learn from; by default other episodes of --dataset.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="datasets, episodes (in folds), each_episode, or halves (of each episode, in time).")] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="With --split episodes: how many.")] = 5,
+    against: Annotated[list[str] | None, typer.Option("--against", help="action (what was commanded) or state (what was achieved); by default both.")] = None,
+    where: WhereOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many episodes of each dataset.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, of what learns, and of the resampling of episodes.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="Where models run: cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how good labels of actions are: against what was measured, on episodes that were not learned from, beside baselines."""
+    from pipelines.commands import judging_labels
+
+    judging_labels.labels(
+        store,
+        dataset,
+        label_set or [],
+        model or [],
+        learn or [],
+        baselines,
+        train_dataset or [],
+        split,
+        folds,
+        against or [],
+        where,
+        limit,
+        seed,
+        device,
+        out,
+        as_json,
+    )
+
+
 def label(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="idm, latent, mapped, value, flow_ridge or retarget.")],
     store: Annotated[str, typer.Option("--store", metavar="STORE[@REF]", help="The store whose episodes are labelled, optionally as a version has them.")],
