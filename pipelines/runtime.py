@@ -8,6 +8,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dataengine.core.errors import UsageError
@@ -48,6 +49,30 @@ class Runtime:
         guarded = _Guarded(function, limits, attempts)
         result: R | Died = guarded(task) if self.local else self._one_on_ray(guarded, task)
         return result
+
+    def train_together(self, function: Callable[[int], None], ranks: int, gpu: bool, folder: Path) -> None:
+        """Run a function in `ranks` processes that Ray Train brings together (torch.distributed), each told its rank; one GPU each where `gpu`.
+
+        Raises:
+            UsageError: what a process raised of this kind.
+        """
+        import ray.train
+        from ray.train.torch import TorchTrainer
+
+        self._start()
+        trainer = TorchTrainer(
+            _together,
+            train_loop_config={"function": pickle.dumps(function)},
+            scaling_config=ray.train.ScalingConfig(num_workers=ranks, use_gpu=gpu),
+            run_config=ray.train.RunConfig(name="ray", storage_path=str(folder.resolve())),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            cause = next((each for each in _causes(error) if isinstance(each, UsageError)), None)
+            if cause is not None:
+                raise cause from None
+            raise
 
     # -- Ray
 
@@ -144,6 +169,25 @@ class _Guarded:
             if not isinstance(result, Died) or result.stopped:
                 break
         return result
+
+
+def _together(config: dict[str, Any]) -> None:
+    """What a worker of Ray Train runs."""
+    function = pickle.loads(config["function"])  # noqa: S301 - what our own driver wrote
+    function(train_rank()[0])
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it came of, and what Ray keeps of the workers' errors."""
+    seen: list[BaseException] = [error]
+    while seen:
+        each = seen.pop()
+        yield each
+        seen += [
+            found
+            for found in (each.__cause__, getattr(each, "cause", None), *getattr(each, "worker_failures", {}).values())
+            if isinstance(found, BaseException)
+        ]
 
 
 def train_rank() -> tuple[int, int]:

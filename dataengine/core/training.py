@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dataengine.core.column import Column
 from dataengine.core.column_statistics import ColumnStatistics
-from dataengine.core.labelling import Watched
+from dataengine.core.labelling import Needs, Watched
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,14 @@ class DatasetFacts:
 
 @dataclass(frozen=True, eq=False)
 class TrainingFacts:
-    """What a model is told before it is trained: each dataset in the order of the numbers under `dataset` in a batch, and what is kept with it."""
+    """What a model is told before it is trained.
+
+    `datasets` stand in the order of the numbers under `dataset` in a batch. `trained_on` is `<store id>@<version>`. `notes["episodes"]` says of each episode, in the order of the
+    numbers under `episode`, its "steps" and "success" (1, 0, or -1 where nobody said), as arrays (E,).
+    """
 
     datasets: Sequence[DatasetFacts]
-    trained_on: str  # `<store id>@<version>`
+    trained_on: str
     seed: int
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,6 +60,10 @@ class Trainee(Protocol):
     @property
     def kind(self) -> str:
         """The kind of model: "idm", "latent", "value"."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it must see of the episodes that are held out, to be calibrated."""
 
     def fields(self) -> Mapping[str, FieldSpec]:
         """Return the windows that a sample holds."""

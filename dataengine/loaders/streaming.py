@@ -123,6 +123,11 @@ class Loader:
             found.update(damage)
         return dict(found)
 
+    @property
+    def episodes(self) -> int:
+        """Return how many episodes the numbers under `episode` in a batch count, those of which no sample is read included."""
+        return int(sum(len(table) for table in self._opened.tables))
+
     def episode_id(self, episode: int) -> str:
         """Return the id of the episode that a number under `episode` in a batch stands for."""
         return str(self._opened.episode_id(episode))

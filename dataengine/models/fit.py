@@ -90,9 +90,9 @@ def fit(
         batches: a loader over the training episodes.
         config: how.
         seed: of all that is random.
-        folder: for the state between runs and the curve; each rank's is its own.
-        rank: this process among those that train together.
-        wrap: what makes the module one of several that train together (DistributedDataParallel).
+        folder: for the state between runs and the curve.
+        rank: this process among those that train together; only the first writes, all read what it wrote, so that the folder must be one for all.
+        wrap: what makes a module one of several that train together (DistributedDataParallel).
         progress: is told the step and its figures every `log_every` steps.
 
     Returns:
@@ -101,28 +101,27 @@ def fit(
     Raises:
         UsageError: the loss is not finite, or the folder holds a run of another kind.
     """
-    run = _Run(fitted, config, seed, Path(folder), rank)
-    start = run.resume(batches)
     module = fitted.module
+    run = _Run(module, config, seed, Path(folder), rank)
+    start = run.resume(batches)
     device = next(module.parameters()).device
-    trained = wrap(module) if wrap is not None else module
+    computed: Any = _Loss(fitted)
+    if wrap is not None:
+        computed = wrap(computed)
     if config.compile:
-        trained = torch.compile(trained)
-    began, last, shown = time.monotonic(), {}, time.monotonic()
+        computed = torch.compile(computed)
+    began, shown = time.monotonic(), time.monotonic()
+    last: dict[str, float] = {}
     source = itertools.chain.from_iterable(iter(batches) for _ in itertools.count())
-    step = start
     for step in range(start, config.steps):
-        try:
-            batch = next(source)
-        except StopIteration:  # pragma: no cover - a loader that has no batch at all says so itself
-            raise UsageError("training: must have samples, got none") from None
+        batch = next(source)
         module.train()
         for group in run.optimizer.param_groups:
             group["lr"] = config.learning_rate * _share(step, config)
         with _precision(config, device):
-            loss, figures = _loss_of(fitted, trained, on_device(batch, device), seeded(device, seed, step, rank))
+            loss, figures = computed(on_device(batch, device), seeded(device, seed, step, rank))
         if not bool(torch.isfinite(loss)):
-            raise UsageError(f"training: the loss must be finite, got {float(loss)} at step {step}; lower learning_rate")
+            raise UsageError(f"training: the loss must be finite, got {float(loss.detach())} at step {step}; lower learning_rate")
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
@@ -143,16 +142,16 @@ def fit(
     return {"steps": config.steps, "seconds": time.monotonic() - began, "resumed_at": start, "last": last}
 
 
-def _loss_of(fitted: Fitted, trained: nn.Module, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss with the module replaced by what it was wrapped in."""
-    if trained is fitted.module:
-        return fitted.loss(batch, generator)
-    inner = fitted.module
-    fitted.module = trained
-    try:
-        return fitted.loss(batch, generator)
-    finally:
-        fitted.module = inner
+class _Loss(nn.Module):
+    """The loss as a module, so that what wraps or compiles it sees all that is computed."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__()
+        self.inner = fitted.module
+        self._loss = fitted.loss
+
+    def forward(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._loss(batch, generator)
 
 
 def _precision(config: FitConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -172,11 +171,9 @@ def _share(step: int, config: FitConfig) -> float:
 class _Run:
     """The optimiser, the running mean of the weights, and their state on disk."""
 
-    def __init__(self, fitted: Fitted, config: FitConfig, seed: int, folder: Path, rank: int) -> None:
-        self._module, self._config, self._folder = fitted.module, config, folder
-        self._recipe = digest_json(
-            [config.model_dump(mode="json"), seed, rank, [[name, list(value.shape)] for name, value in self._module.state_dict().items()]]
-        )
+    def __init__(self, module: nn.Module, config: FitConfig, seed: int, folder: Path, rank: int) -> None:
+        self._module, self._config, self._folder, self._writes = module, config, folder, rank == 0
+        self._recipe = digest_json([config.model_dump(mode="json"), seed, [[name, list(value.shape)] for name, value in module.state_dict().items()]])
         kept = [value for value in self._module.parameters() if value.requires_grad]
         decayed, other = [value for value in kept if value.ndim >= 2], [value for value in kept if value.ndim < 2]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}]
@@ -185,12 +182,14 @@ class _Run:
         self._mean = {name: value.detach().clone() for name, value in self._module.named_parameters()} if config.average else {}
 
     def average(self, step: int) -> None:
+        """Move the running mean of the weights."""
         decay = min(self._config.average, (1 + step) / (10 + step))
         for name, value in self._module.named_parameters():
             if name in self._mean:
                 self._mean[name].lerp_(value.detach(), 1 - decay)
 
     def finish(self) -> None:
+        """Give the module the weights that are kept."""
         with torch.no_grad():
             for name, value in self._module.named_parameters():
                 if name in self._mean:
@@ -198,6 +197,9 @@ class _Run:
         self._module.eval()
 
     def write(self, step: int, figures: Mapping[str, float], seconds: float) -> None:
+        """Put figures into the curve."""
+        if not self._writes:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / CURVE).open("a") as file:
             file.write(json.dumps({"step": step, **figures, "seconds": round(seconds, 3)}) + "\n")
@@ -210,8 +212,11 @@ class _Run:
         return found
 
     def save(self, step: int, batches: Batches) -> None:
+        """Keep the state of a step: the one before is there until the new one is whole."""
         from safetensors.torch import save_file
 
+        if not self._writes:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"module.{name}": value.detach() for name, value in self._module.state_dict().items()} | self._moments()
         tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
@@ -226,12 +231,12 @@ class _Run:
                 old.unlink()
 
     def resume(self, batches: Batches) -> int:
+        """Take up the state that was kept, and return its step."""
         from safetensors.torch import load_file
 
         path = self._folder / PLACE
         if not path.exists():
-            with contextlib.suppress(FileNotFoundError):
-                (self._folder / CURVE).unlink()
+            self._cut_curve(0)
             return 0
         place = json.loads(path.read_text())
         if place["recipe"] != self._recipe:
@@ -239,8 +244,7 @@ class _Run:
         tensors = load_file(self._folder / place["state"])
         device = next(self._module.parameters()).device
         self._module.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")})
-        for value_id, name in self._parameters.items():
-            value = next(each for each in self._module.parameters() if id(each) == value_id)
+        for name, value in self._module.named_parameters():
             prefix = f"optimizer.{name}."
             state = {key.removeprefix(prefix): moment for key, moment in tensors.items() if key.startswith(prefix)}
             if state:
@@ -253,7 +257,7 @@ class _Run:
     def _cut_curve(self, step: int) -> None:
         """Leave out of the curve what will be done again."""
         path = self._folder / CURVE
-        if path.exists():
+        if self._writes and path.exists():
             lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
             path.write_text("".join(f"{line}\n" for line in lines))
 

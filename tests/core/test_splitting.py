@@ -3,25 +3,29 @@ from __future__ import annotations
 import pytest
 
 from dataengine.core.errors import UsageError
-from dataengine.core.splitting import part_of
+from dataengine.core.splitting import held_out
 
-SHARES = {"train": 0.7, "calibrate": 0.2, "test": 0.1}
-
-
-def test_parts_have_their_shares_and_stay_where_they_are() -> None:
-    ids = [f"{number:032x}" for number in range(4000)]
-    parts = [part_of(one, 7, SHARES) for one in ids]
-    counts = {part: parts.count(part) for part in SHARES}
-    assert counts["train"] == pytest.approx(2800, abs=120)  # four standard deviations
-    assert counts["test"] == pytest.approx(400, abs=80)
-    assert parts == [part_of(one, 7, SHARES) for one in ids]
-    assert parts != [part_of(one, 8, SHARES) for one in ids]
+IDS = [f"{number:032x}" for number in range(200)]
 
 
-def test_an_empty_part_gets_nothing() -> None:
-    assert {part_of(str(number), 0, {"train": 0.5, "none": 0.0, "test": 0.5}) for number in range(200)} == {"train", "test"}
+def test_the_same_episodes_are_held_out_whatever_their_order() -> None:
+    found = held_out(IDS, 7, 0.1)
+    assert len(found) == 20
+    assert found == sorted(found)
+    assert held_out(reversed(IDS), 7, 0.1) == found
+    assert held_out(IDS, 8, 0.1) != found
 
 
-def test_shares_must_add_up() -> None:
-    with pytest.raises(UsageError, match="add up to 1"):
-        part_of("a", 0, {"train": 0.7, "test": 0.7})
+def test_an_episode_more_moves_at_most_one_other() -> None:
+    before, after = set(held_out(IDS, 3, 0.1)), set(held_out([*IDS, "f" * 32], 3, 0.1))
+    assert len(before & after) >= 19
+
+
+@pytest.mark.parametrize(("count", "share", "most", "held"), [(2, 0.1, 9, 1), (1, 0.5, 9, 0), (10, 0.0, 9, 0), (100, 0.5, 9, 9), (2, 0.9, 9, 1)])
+def test_how_many(count: int, share: float, most: int, held: int) -> None:
+    assert len(held_out(IDS[:count], 0, share, most)) == held
+
+
+def test_a_share_of_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="less than 1"):
+        held_out(IDS, 0, 1.0)

@@ -1,0 +1,332 @@
+"""The training job: a version of a store in, a model's folder out. Run again with the same choices it goes on where it stopped.
+
+The folder holds the model (see `dataengine.models.checkpoint`), the curve, a report page, and until it is done `run/` with the state to go on from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field as Setting
+
+from dataengine.core.column import Column
+from dataengine.core.column_statistics import ColumnStatistics
+from dataengine.core.config import Config, parse_config
+from dataengine.core.digest import digest_json
+from dataengine.core.errors import UnknownName, UsageError
+from dataengine.core.labelling import Watched
+from dataengine.core.roles import columns_of
+from dataengine.core.splitting import MOST, held_out
+from dataengine.core.training import DatasetFacts, FieldSpec, Trainee, TrainingFacts
+from dataengine.loaders.field import Field
+from dataengine.loaders.mixture import Mixture, Source
+from dataengine.loaders.normalizing import joined
+from dataengine.loaders.streaming import Loader, loader
+from dataengine.store.query import where as rows_where
+from dataengine.store.refs import parse_address
+from dataengine.store.row import Row
+from dataengine.store.store import Store, open_store, require_store
+from dataengine.store.watching import watch
+from dataengine.version import __version__
+from dataengine.versions.statistics import columns_of as statistics_of
+from dataengine.versions.statistics import dataset_statistics
+from dataengine.view.training_page import training_page
+from pipelines.runtime import Runtime
+
+RUN, RECIPE = "run", "recipe.json"
+REPORT = "report.html"
+Progress = Callable[[int, Mapping[str, float]], None]
+
+
+class HeldOutConfig(Config):
+    """Episodes that are not learned from: what the model is calibrated on."""
+
+    share: float = 0.1
+    most: int = MOST
+
+
+class TrainingConfig(Config):
+    """What a YAML file of `dataengine train` may hold; the settings of the model and of fitting are read by the kind of model."""
+
+    model: dict[str, Any] = Setting(default_factory=dict)
+    fit: dict[str, Any] = Setting(default_factory=dict)
+    held_out: HeldOutConfig = HeldOutConfig()
+    weights: dict[str, float] | None = None  # of the datasets; by default each sample comes once an epoch
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a user asks for: a kind of model, the version and datasets that it learns from, and where it goes."""
+
+    kind: str
+    store: str
+    out: str
+    datasets: tuple[str, ...]
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+    scale: str = "tiny"
+    where: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    device: str = "auto"
+    ranks: int = 1
+    workers: int = 0
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+
+KINDS = ("idm", "latent", "value")
+
+
+def _made(kind: str, scale: str, config: TrainingConfig, steps: int | None) -> tuple[Trainee, Any, dict[str, Any]]:
+    """Return what is trained, how it is fitted, and all settings as JSON."""
+    import importlib
+
+    if kind not in KINDS:
+        raise UnknownName("kind of model", kind, KINDS)
+    room = importlib.import_module(f"dataengine.labels.{kind}")
+    if scale not in room.SCALES:
+        raise UnknownName(f"scale of a model of kind {kind!r}", scale, room.SCALES)
+    base = room.SCALES[scale].model_dump(mode="json")
+    model = parse_config(room.CONFIG, base | config.model, "model")
+    fitting = parse_config(type(room.FITS[scale]), room.FITS[scale].model_dump(mode="json") | config.fit | ({"steps": steps} if steps else {}), "fit")
+    said = {"kind": kind, "scale": scale, "model": model.model_dump(mode="json"), "fit": fitting.model_dump(mode="json")}
+    return room.trainee(model), fitting, said
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A job with everything decided: what each process that trains needs to begin."""
+
+    job: TrainJob
+    address: str  # of the version
+    trained_on: str
+    held: Mapping[str, tuple[str, ...]]  # episodes held out, by dataset
+    recipe: Mapping[str, Any]
+    device: str
+
+    @property
+    def digest(self) -> str:
+        """Return what tells this run from others."""
+        return digest_json(self.recipe)
+
+
+def prepare(job: TrainJob) -> Prepared:
+    """Decide what a job stands for.
+
+    Raises:
+        UsageError: a choice is wrong, or the folder holds another model.
+    """
+    trainee, _, said = _made(job.kind, job.scale, job.config, job.steps)
+    del trainee
+    out = Path(job.out)
+    before = _recipe(out)
+    parsed = parse_address(job.store)
+    if parsed.ref is None and before is not None and before.get("store") == parsed.url:
+        parsed = replace(parsed, ref=str(before["version"]))  # what it began with, whatever was committed since
+    store = open_store(f"{parsed.url}@{parsed.ref}" if parsed.ref else parsed.url, dict(job.storage_options) or None)
+    if store.version is None:
+        raise UsageError(f"{job.store}: must be a version, to say later what the model learned from; STORE@open is none, and an empty store has none yet")
+    there = store.datasets()
+    if not job.datasets:
+        raise UsageError(f"train: must name a dataset with --dataset, got none; datasets: {', '.join(there) or 'none'}")
+    for name in job.datasets:
+        if name not in there:
+            raise UnknownName("dataset", name, there)
+    held: dict[str, tuple[str, ...]] = {}
+    for name in job.datasets:
+        ids = _rows(store, name, job.where)["episode_id"].to_list()
+        if not ids:
+            raise UsageError(f"dataset {name!r}: holds no episode" + (f" for which {job.where} holds" if job.where else ""))
+        held[name] = tuple(held_out(ids, job.seed, job.config.held_out.share, job.config.held_out.most))
+    recipe = {
+        "store": parsed.url,
+        "version": store.version.number,
+        "datasets": list(job.datasets),
+        "where": job.where,
+        "seed": job.seed,
+        "held_out": {name: list(ids) for name, ids in held.items()},
+        "weights": job.config.weights,
+        "ranks": job.ranks,
+        **said,
+    }
+    if before is not None and digest_json(before) != digest_json(recipe):
+        changed = sorted(key for key in recipe if before.get(key) != recipe[key])
+        raise UsageError(f"{out}: holds a model that is trained with another {', '.join(changed)}; choose another folder, or remove it")
+    store_id = require_store(store.objects)["store_id"]
+    address = f"{parsed.url}@{store.version.number}"
+    return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
+
+
+def _recipe(out: Path) -> dict[str, Any] | None:
+    """Return what a folder's model is, or is going to be, trained with."""
+    for path in (out / RUN / RECIPE, out / "train.json"):
+        if path.exists():
+            found = json.loads(path.read_text())
+            recipe = found if path.name == RECIPE else found.get("recipe")
+            return dict(recipe) if isinstance(recipe, dict) else None
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out}: must be a new or empty folder, or one of a training that was cut, but holds other files; choose another")
+    return None
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device: must be auto, cpu or cuda, got {asked!r}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU here; say --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+
+
+def _rows(store: Store, dataset: str, condition: str | None) -> Any:
+    import polars as pl
+
+    return rows_where(store.episodes().filter(pl.col("dataset") == dataset), condition).collect()
+
+
+def _condition(prepared: Prepared, dataset: str) -> str | None:
+    """Return the condition over episodes that leaves those to learn from."""
+    parts = [f"({prepared.job.where})"] if prepared.job.where else []
+    if prepared.held[dataset]:
+        parts.append(f"episode_id NOT IN ({', '.join(repr(one) for one in prepared.held[dataset])})")
+    return " AND ".join(parts) or None
+
+
+def open_batches(prepared: Prepared, fields: Mapping[str, FieldSpec], batch_size: int, rank: int) -> Loader:
+    """Return the loader of a process that trains."""
+    job, weights = prepared.job, prepared.job.config.weights
+    sources = [
+        Source(
+            f"{prepared.address}#{name}", weight=weights.get(name) if weights else None, where=_condition(prepared, name), storage_options=job.storage_options
+        )
+        for name in job.datasets
+    ]
+    asked = {name: Field(steps=spec.steps, seconds=spec.seconds, size=spec.size, fit=spec.fit) for name, spec in fields.items()}  # type: ignore[arg-type]
+    return loader(Mixture(sources), asked, batch_size, seed=job.seed, workers=job.workers, rank=rank, world_size=job.ranks)
+
+
+def training_facts(prepared: Prepared, fields: Mapping[str, FieldSpec], batches: Loader) -> TrainingFacts:
+    """Return what the model is told of the training episodes."""
+    store = open_store(prepared.address, dict(prepared.job.storage_options) or None)
+    datasets: list[DatasetFacts] = []
+    success: dict[str, tuple[int | None, bool | None]] = {}
+    for name in prepared.job.datasets:
+        rows = _rows(store, name, _condition(prepared, name))
+        success |= {row["episode_id"]: (row["steps"], row["success"]) for row in rows.select("episode_id", "steps", "success").iter_rows(named=True)}
+        datasets.append(_facts(store, name, rows, _condition(prepared, name), fields))
+    known = [success.get(batches.episode_id(number), (0, None)) for number in range(batches.episodes)]
+    episodes = {
+        "steps": np.array([steps or 0 for steps, _ in known], dtype=np.int64),
+        "success": np.array([-1 if told is None else int(told) for _, told in known], dtype=np.int64),
+    }
+    return TrainingFacts(datasets, prepared.trained_on, prepared.job.seed, {"episodes": episodes})
+
+
+def _facts(store: Store, dataset: str, rows: Any, condition: str | None, fields: Mapping[str, FieldSpec]) -> DatasetFacts:
+    columns: dict[str, Column] = {}
+    statistics: dict[str, ColumnStatistics] = {}
+    found = statistics_of(dataset_statistics(store, dataset, condition))
+    for row in rows.unique("features", maintain_order=True, keep="first").iter_rows(named=True):
+        known = store.columns(row)
+        for name in fields:
+            names = columns_of(name, known)
+            if len(names) == 1:
+                columns.setdefault(name, known[names[0]])
+            if names and all(one in found for one in names):
+                statistics.setdefault(name, joined([found[one] for one in names]))
+    bodies, rates = set(rows["embodiment"].to_list()), {rate for rate in rows["rate_hz"].to_list() if rate is not None}
+    return DatasetFacts(
+        dataset,
+        next(iter(bodies)) if len(bodies) == 1 else None,
+        next(iter(rates)) if len(rates) == 1 and rows["rate_hz"].null_count() == 0 else None,
+        columns,
+        statistics,
+    )
+
+
+def watched(prepared: Prepared, trainee: Trainee) -> Iterator[Watched]:
+    """Yield the episodes that were held out, as a labeller sees them."""
+    store = open_store(prepared.address, dict(prepared.job.storage_options) or None)
+    for dataset in prepared.job.datasets:
+        rows: dict[str, Row] = {row["episode_id"]: row for row in _rows(store, dataset, prepared.job.where).iter_rows(named=True)}
+        for episode_id in prepared.held[dataset]:
+            yield watch(store, rows[episode_id], trainee.needs)
+
+
+def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | None, progress: Progress | None) -> None:
+    """Train in this process, alone or as one of several; the first of them calibrates and writes the model."""
+    from dataengine.models.checkpoint import Checkpoint, save_checkpoint
+    from dataengine.models.fit import CURVE, curve, fit
+
+    job, out = prepared.job, Path(prepared.job.out)
+    trainee, fitting, _ = _made(job.kind, job.scale, job.config, job.steps)
+    started, used = time.monotonic(), time.process_time()
+    with open_batches(prepared, trainee.fields(), fitting.batch_size, rank) as batches:
+        facts = training_facts(prepared, trainee.fields(), batches)
+        fitted = trainee.begin(facts, prepared.device)
+        done = fit(fitted, batches, fitting, job.seed, out / RUN, rank=rank, wrap=wrap, progress=progress)
+        samples = batches.samples
+    if rank:
+        return
+    trained = {"cpu_seconds": round(time.process_time() - used, 3), "seconds": round(time.monotonic() - started, 3)}
+    figures = trainee.calibrate(watched(prepared, trainee))
+    config, weights = trainee.checkpoint()
+    train = {
+        "trained_on": prepared.trained_on,
+        "recipe": dict(prepared.recipe),
+        "split": digest_json(prepared.recipe["held_out"]),
+        "code": __version__,
+        "samples": samples,
+        "parameters": sum(int(tensor.numel()) for tensor in fitted.module.parameters()),
+        "device": prepared.device,
+        "fit": {**done, **trained},
+        "held_out": dict(figures),
+    }
+    checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
+    shutil.copyfile(out / RUN / CURVE, out / CURVE)
+    (out / REPORT).write_text(training_page(f"{job.kind} from {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
+    save_checkpoint(out, checkpoint)
+    shutil.rmtree(out / RUN)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """Run a training job to its end, and return what is in its `train.json`, with the model's digest under "model".
+
+    Raises:
+        UsageError: a choice is wrong, the folder holds another model, or the loss is not finite.
+    """
+    from dataengine.models.checkpoint import load_checkpoint
+
+    prepared = prepare(job)
+    out = Path(job.out)
+    if not (out / "config.json").exists():
+        (out / RUN).mkdir(parents=True, exist_ok=True)
+        scratch = out / RUN / (RECIPE + ".new")
+        scratch.write_text(json.dumps(dict(prepared.recipe)))
+        os.replace(scratch, out / RUN / RECIPE)
+        if job.ranks == 1:
+            train_process(prepared, 0, None, progress)
+        else:
+            (runtime or Runtime()).train_together(partial(_one_of_several, prepared), job.ranks, prepared.device == "cuda", out / RUN)
+    checkpoint = load_checkpoint(out)
+    return {**checkpoint.train, "model": checkpoint.digest, "out": str(out)}
+
+
+def _one_of_several(prepared: Prepared, rank: int) -> None:
+    """Train as one of several processes that Ray Train has brought together."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    train_process(prepared, rank, partial(DistributedDataParallel, find_unused_parameters=True), None)
