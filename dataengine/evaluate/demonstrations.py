@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,18 +65,27 @@ class Demonstrations:
         )
 
 
-def choose_episodes(store: Store, dataset: str, condition: str | None, count: int, seed: int) -> list[str]:
+def choose_episodes(store: Store, dataset: str, condition: str | None, count: int, seed: int, among: Collection[str] | None = None) -> list[str]:
     """Return the ids of `count` episodes of a dataset: in an order that follows from the seed and each id alone, whatever else the store holds.
+
+    Args:
+        store: the version that holds them.
+        dataset: its dataset.
+        condition: an SQL boolean over their columns.
+        count: how many.
+        seed: another seed gives another choice.
+        among: only these; all of them where it is not given.
 
     Raises:
         UsageError: there are not so many.
     """
     frame = where(store.episodes().filter(pl.col("dataset") == dataset), condition)
-    ids = frame.select("episode_id").collect()["episode_id"].to_list()
+    ids = [episode_id for episode_id in frame.select("episode_id").collect()["episode_id"] if among is None or episode_id in among]
     if len(ids) < count:
         raise UsageError(
             f"dataset {dataset!r}: must hold {count} episodes to choose from"
             + (f" for which {condition} holds" if condition else "")
+            + (" and that have labels of the set" if among is not None else "")
             + f", holds {len(ids)}; ask for fewer, or collect more"
         )
     return sorted(ids, key=lambda episode_id: int(hash64(seed, text_key("gate"), text_key(episode_id))))[:count]

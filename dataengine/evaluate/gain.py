@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.evaluate.conditions import PERFECT, PSEUDO, REAL, SHUFFLED
+from dataengine.evaluate.conditions import FILTERED, PERFECT, PSEUDO, REAL, SHUFFLED, WEIGHTED
 
 Verdict = Literal["helps", "no evidence", "hurts"]
 RESAMPLES = 2000
@@ -94,20 +94,28 @@ def verdict(done: Done) -> tuple[Verdict, str]:
     """Return whether pseudo-labels help, and why it is said.
 
     They help where policies that learned from them succeed more often than those of the real demonstrations alone, and more often than those of labels that were
-    shuffled, each beyond the 95 % interval; they hurt where they succeed less often than the real demonstrations alone, beyond it.
+    shuffled, each beyond the 95 % interval; they hurt where they succeed less often than the real demonstrations alone, beyond it. The verdict is on all labels as they are; where
+    they do not help, but the sure ones do, the reason says so.
     """
     above_real = difference(done, PSEUDO, REAL)
-    assert above_real.value is not None and above_real.low is not None and above_real.high is not None
-    said = f"{PSEUDO} - {REAL} = {above_real.value:+.3f} [{above_real.low:+.3f}, {above_real.high:+.3f}]"
-    if above_real.high < 0:
-        return "hurts", said
+    assert above_real.low is not None and above_real.high is not None
+    said = _words(above_real, PSEUDO, REAL)
     if above_real.low <= 0:
-        return "no evidence", said
+        for name in (FILTERED, WEIGHTED):
+            above = difference(done, name, REAL) if name in done else Estimate(None)
+            if above.low is not None and above.low > 0:
+                said += f"; by their confidence they help: {_words(above, name, REAL)}"
+        return ("hurts" if above_real.high < 0 else "no evidence"), said
     if SHUFFLED not in done:
         return "helps", f"{said}; shuffled labels were not tried"
     above_shuffled = difference(done, PSEUDO, SHUFFLED)
-    assert above_shuffled.value is not None and above_shuffled.low is not None
-    said = f"{said}, {PSEUDO} - {SHUFFLED} = {above_shuffled.value:+.3f} [{above_shuffled.low:+.3f}, {above_shuffled.high:+.3f}]"
+    assert above_shuffled.low is not None
+    said = f"{said}, {_words(above_shuffled, PSEUDO, SHUFFLED)}"
     if above_shuffled.low <= 0:
         return "no evidence", f"{said}: labels of other episodes do as well, so it is not the labels that help"
     return "helps", said
+
+
+def _words(estimate: Estimate, one: str, other: str) -> str:
+    assert estimate.value is not None
+    return f"{one} - {other} = {estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
