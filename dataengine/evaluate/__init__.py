@@ -1,1 +1,1 @@
-"""Verdicts: how good labels are, and whether they help a policy."""
+"""Verdicts: how good labels are, and whether they help."""

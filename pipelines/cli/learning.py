@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import JsonOption, StoreOption, WhereOption
+from pipelines.cli.options import JsonOption, StoreArgument, StoreOption, WhereOption
 
 evaluate_app = typer.Typer(help="Say how good labels are, and whether they help.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,3 +31,21 @@ def train(
     from pipelines.commands import training
 
     training.train(kind, store, out, dataset, config, scale, where, seed, steps, device, ranks, workers, address, as_json)
+
+
+@evaluate_app.command("values")
+def evaluate_values(
+    store: StoreArgument,
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset whose labels are judged; best one that the model did not learn from.")],
+    label_set: Annotated[str, typer.Option("--label-set", help="The set of value labels.")],
+    where: WhereOption = None,
+    baseline_dataset: Annotated[
+        str | None, typer.Option("--baseline-dataset", help="What the ridge on one state learns from; by default other episodes of the same dataset.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resampling of episodes.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how good value labels are: progress and success on episodes whose outcome is known, beside baselines."""
+    from pipelines.commands import judging_values
+
+    judging_values.values(store, dataset, label_set, where, baseline_dataset, seed, as_json)
