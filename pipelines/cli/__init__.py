@@ -10,7 +10,8 @@ import typer
 from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.version import __version__
 from pipelines.cli.bench import bench_app
-from pipelines.cli.learning import evaluate_app, label, train
+from pipelines.cli.labelling import label
+from pipelines.cli.learning import evaluate_app, train
 from pipelines.cli.options import DatasetOption, JsonOption, StoreArgument, StoreOption, WhereOption, YesOption
 
 app = typer.Typer(

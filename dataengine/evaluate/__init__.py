@@ -1,0 +1,1 @@
+"""Verdicts: how good labels are, and whether they help."""
