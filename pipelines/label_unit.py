@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 from dataengine.core.digest import digest_json
 from dataengine.core.errors import UsageError
@@ -159,13 +158,14 @@ class Labelling:
         return LabelResult(unit.number, tuple(rows), tuple(refused), abstained, seconds)
 
 
-def inference(method: Method) -> contextlib.AbstractContextManager[Any]:
+def inference(method: Method) -> contextlib.AbstractContextManager[object]:
     """Return a context in which a model keeps nothing for learning."""
     if method.of_model is None:
         return contextlib.nullcontext()
     import torch
 
-    return torch.inference_mode()
+    found: contextlib.AbstractContextManager[object] = torch.inference_mode()
+    return found
 
 
 def _number(entry: tuple[int, LabelledEpisode]) -> int:

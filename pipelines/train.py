@@ -82,7 +82,7 @@ class TrainJob:
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
 
-KINDS = ("idm", "latent", "value")
+KINDS = ("idm", "latent", "mapped", "value")
 
 
 def _made(kind: str, scale: str, config: TrainingConfig, steps: int | None) -> tuple[Trainee, Any, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ KIND = "square"
 WINDOW_S = (-0.05, 0.0, 0.1)
 CENTRE = Column("centre", dtype="float32", shape=(2,), dims=("x", "y"), unit="px", doc="where the square is")
 MOVE = Column("move", dtype="float32", shape=(4,), meaning="action", action_source="idm", doc="what an untrained network says of a window")
+NEEDS = Needs(("camera:primary",), (64, 64), columns=("state",), before_s=0.05, after_s=0.1)
 TRAINED_ON = f"{'7' * 32}@3"
 
 
@@ -52,7 +54,7 @@ class SquareLabeller:
     module: Any
     model: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    needs: Needs = Needs(("camera:primary",), (64, 64), columns=("state",), before_s=0.05, after_s=0.1)
+    needs: Needs = NEEDS
 
     def label_set(self, name: str) -> LabelSet:
         """Say what the labels have in common."""
@@ -64,6 +66,8 @@ class SquareLabeller:
         pictures = part.pictures["camera:primary"]
         if self.options.get("odd") == part.episode_id:
             raise ValueError("this episode is odd")
+        if self.options.get("deadly") == part.episode_id:
+            os.kill(os.getpid(), signal.SIGKILL)
         return {"pictures": pictures[near]}
 
     def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -108,7 +112,7 @@ def open_square(checkpoint: Checkpoint, device: str, options: Mapping[str, Any])
     return SquareLabeller(module.eval(), checkpoint.digest, options)
 
 
-SQUARE = Method(open_square, options=("delay_s", "odd"))
+SQUARE = Method(open_square, options=("deadly", "delay_s", "odd"))
 
 
 def opened(folder: Path, **options: Any) -> SquareLabeller:
