@@ -93,7 +93,13 @@ def write_gate(folder: Path, found: dict[str, Any]) -> None:
 def print_gate(found: dict[str, Any]) -> None:
     """Print a line a condition, the gains and the verdict."""
     rows = [
-        [name, f"{each['successes']} of {each['episodes']}", f"{each['success']:.3f}", f"{each['low']:.3f} - {each['high']:.3f}", round(sum(each["added"]) / len(each["added"]))]
+        [
+            name,
+            f"{each['successes']} of {each['episodes']}",
+            f"{each['success']:.3f}",
+            f"{each['low']:.3f} - {each['high']:.3f}",
+            round(sum(each["added"]) / len(each["added"])),
+        ]
         for name, each in found["conditions"].items()
     ]
     table(["condition", "succeeded", "share", "95 %", "steps added"], rows, right=["succeeded", "share", "steps added"])
