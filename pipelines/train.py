@@ -293,7 +293,7 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
     }
     checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
     shutil.copyfile(out / RUN / CURVE, out / CURVE)
-    (out / REPORT).write_text(training_page(f"{job.kind} from {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
+    (out / REPORT).write_text(training_page(f"Model of kind {job.kind}, trained on {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
     save_checkpoint(out, checkpoint)
     shutil.rmtree(out / RUN)
 
