@@ -32,8 +32,8 @@ __all__ = ["CONFIG", "FITS", "SCALES", "MappedLabeller", "MappedTrainee", "open_
 CONFIG = MappedConfig
 SCALES = {"tiny": MappedConfig(), "linear": MappedConfig(hidden=0, features=False)}
 FITS = {
-    "tiny": FitConfig(steps=400, batch_size=64, learning_rate=2e-3, average=0.98),
-    "linear": FitConfig(steps=400, batch_size=64, learning_rate=5e-3, average=0.98),
+    "tiny": FitConfig(steps=400, batch_size=32, learning_rate=5e-3, warmup_steps=20),
+    "linear": FitConfig(steps=400, batch_size=32, learning_rate=1e-2, warmup_steps=20),
 }
 
 

@@ -101,7 +101,7 @@ class MappedLabeller:
         with torch.inference_mode():
             for start in range(0, count, ROWS):
                 clips = torch.from_numpy(np.array(inputs["pictures"][start : start + ROWS])).to(device).float() / 255
-                read, _ = self.module(clips)
+                read = self.module(clips)
                 bodies = inputs["body"][start : start + ROWS]
                 for number in sorted(set(bodies.tolist())):
                     mine = np.flatnonzero(bodies == number)
