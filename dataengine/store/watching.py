@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import numpy as np
@@ -36,16 +37,16 @@ def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = 
         UsageError: the episode has no such camera.
         BadRecording: a picture cannot be decoded.
     """
-    shards = shards or OpenShards(store)
-    trajectory = _trajectory(shards, row, needs)
-    return _watched(shards, row, needs, trajectory, steps or (0, trajectory.steps), True)
+    with _opened(store, shards) as there:
+        trajectory = _trajectory(there, row, needs)
+        return _watched(there, row, needs, trajectory, steps or (0, trajectory.steps), True)
 
 
 def watch_numbers(store: Store, row: Row, needs: Needs, shards: OpenShards | None = None) -> Watched:
     """Return a whole episode without its pictures: see `watch`."""
-    shards = shards or OpenShards(store)
-    trajectory = _trajectory(shards, row, needs)
-    return _watched(shards, row, needs, trajectory, (0, trajectory.steps), False)
+    with _opened(store, shards) as there:
+        trajectory = _trajectory(there, row, needs)
+        return _watched(there, row, needs, trajectory, (0, trajectory.steps), False)
 
 
 def part_steps(needs: Needs) -> int:
@@ -59,18 +60,23 @@ def watch_parts(store: Store, row: Row, needs: Needs, most: int | None = None, s
 
     A part holds the steps around them that their answers need too: every step is answered for once, in order, and as if the episode were seen whole.
     """
-    shards = shards or OpenShards(store)
     most = most or part_steps(needs)
-    trajectory = _trajectory(shards, row, needs)
-    for start in range(0, trajectory.steps, most):
-        stop = min(start + most, trajectory.steps)
-        first, last = start, stop
-        if trajectory.t_ns is not None:
-            slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
-            first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
-            last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
-            last = max(last, stop)
-        yield _watched(shards, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
+    with _opened(store, shards) as there:
+        trajectory = _trajectory(there, row, needs)
+        for start in range(0, trajectory.steps, most):
+            stop = min(start + most, trajectory.steps)
+            first, last = start, stop
+            if trajectory.t_ns is not None:
+                slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
+                first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
+                last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
+                last = max(last, stop)
+            yield _watched(there, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
+
+
+def _opened(store: Store, shards: OpenShards | None) -> AbstractContextManager[OpenShards]:
+    """Return what is kept open, or what is open for one episode alone."""
+    return OpenShards(store) if shards is None else nullcontext(shards)
 
 
 def _trajectory(shards: OpenShards, row: Row, needs: Needs) -> Trajectory:
