@@ -29,7 +29,7 @@ def test_each_opens_models_of_its_kind_only(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"must hold a model of the kind '{name}', found one of the kind '{other}'; label with `dataengine label {other}`"):
         open_labeller(name, str(tmp_path))
     save_checkpoint(tmp_path, Checkpoint(name, {}, {}, {}))
-    with pytest.raises(UsageError, match="config.json|model:"):
+    with pytest.raises(UsageError, match=r"config.json|model:"):
         open_labeller(name, str(tmp_path))
 
 
