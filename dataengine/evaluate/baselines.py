@@ -122,29 +122,29 @@ def null(setting: Setting) -> Speaker:
 
 
 def _exchanged(setting: Setting) -> Iterator[Watched]:
-    """Yield the training parts, each with the numbers of another one; steps beyond the other's end have none."""
+    """Yield the training parts, each with the numbers of another one, which begin in its middle: episodes of one task go through the same motions at the same time."""
     parts = setting.fold.train
     order = np.argsort(hash64(setting.seed, 0x4E, np.arange(len(parts))), kind="stable")
     needs = needs_of(_config(setting), (0.0,))
     for place, number in enumerate(order):
         seen, other = setting.viewer.view(parts[number], needs), setting.viewer.measured(parts[order[(place + 1) % len(parts)]])
-        columns, valid = {}, {}
-        for name, values in other.columns.items():
-            shape = (seen.steps, *values.shape[1:])
-            columns[name], valid[name] = np.zeros(shape, values.dtype), np.zeros(seen.steps, np.bool_)
-            steps = min(seen.steps, other.steps)
-            columns[name][:steps], valid[name][:steps] = values[:steps], other.valid[name][:steps]
-        yield replace(seen, columns=columns, valid=valid)
+        rows = (np.arange(seen.steps) + other.steps // 2) % other.steps
+        there = np.arange(seen.steps) < other.steps
+        columns = {name: values[rows] for name, values in other.columns.items()}
+        yield replace(seen, columns=columns, valid={name: other.valid[name][rows] & there for name in columns})
 
 
 def finite_difference(setting: Setting) -> Speaker:
-    """A linear map from the measured changes of the state in the window: what a model could say that saw the body's motion perfectly. Commands alone."""
+    """A linear map from the measured changes of the state in the window: what a model could say that saw the body's motion perfectly. Commands alone.
+
+    For commands that are places to go to the state itself is read too.
+    """
     steps = setting.window_steps
     names = [target.labels.name for target in setting.targets if target.kind == "command"]
     x, y, keys = [], [], []
     for number, part in enumerate(setting.fold.train):
         seen = setting.viewer.measured(part)
-        moves = _changes(seen, setting.targets, steps)
+        moves = _changes(seen, setting.targets, steps, _absolute(setting.targets))
         for target in setting.targets:
             if target.kind == "command" and moves is not None:
                 values, valid = target.measured(seen)
@@ -158,13 +158,19 @@ def finite_difference(setting: Setting) -> Speaker:
 
     def say(part: Part) -> Mapping[str, Said]:
         seen = setting.viewer.measured(part)
-        moves = _changes(seen, setting.targets, steps)
+        moves = _changes(seen, setting.targets, steps, _absolute(setting.targets))
         return {} if moves is None else {names[0]: Said(learned(moves), np.ones(seen.steps, np.bool_))}
 
     return say
 
 
-def _changes(seen: Watched, targets: Sequence[Target], steps: Sequence[int]) -> Array | None:
+def _absolute(targets: Sequence[Target]) -> bool:
+    """Return whether commands are places to go to."""
+    spaces = [target.column.action_space for target in targets if target.kind == "command"]
+    return any(space is not None and (space.absolute or (space.absolute is None and space.kind in ("joint_position", "ee_pose"))) for space in spaces)
+
+
+def _changes(seen: Watched, targets: Sequence[Target], steps: Sequence[int], places: bool) -> Array | None:
     """Return the changes of the state around each step (T, K * D + K): those that were not measured are 0 with a mark. None without a state."""
     target = next((target for target in targets if target.kind == "displacement"), None)
     if target is None or "state" not in seen.columns:
@@ -176,6 +182,8 @@ def _changes(seen: Watched, targets: Sequence[Target], steps: Sequence[int]) -> 
         there = (at >= 0) & (at < seen.steps)
         there &= valid[np.clip(at, 0, seen.steps - 1)]
         found += [np.where(there[:, None], values[np.clip(at, 0, seen.steps - 1)], 0.0), (~there[:, None]).astype(np.float64)]
+    if places:
+        found.append(np.where(seen.valid["state"][:, None], seen.columns["state"].reshape(seen.steps, -1).astype(np.float64), 0.0))
     return np.concatenate(found, axis=1)
 
 

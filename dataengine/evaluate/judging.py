@@ -87,6 +87,12 @@ def _short(comparison: Comparison, said: Said, rows: Array, seed: int) -> dict[s
     return {"numbers": numbers, "mean": mean, "classes": classes or None}
 
 
+def _means(drawn: Array) -> Array:
+    """Return the mean over the entries of each resample (B, D), of those that could be worked out in it."""
+    there = np.isfinite(drawn)
+    return np.where(there.any(1), np.where(there, drawn, 0.0).sum(1) / np.maximum(there.sum(1), 1), np.nan)
+
+
 def _with_interval(value: Any, drawn: Array | None) -> dict[str, float | None]:
     found: dict[str, float | None] = {"value": _number(value), "low": None, "high": None}
     if drawn is not None:
@@ -150,7 +156,7 @@ def _confidence(comparison: Comparison, said: Said) -> dict[str, Any] | None:
     for share in (*SURE, 1.0):
         kept = order[: max(2, round(share * len(order)))]
         sums = regression_sums(truth[kept][:, chosen], values[kept][:, chosen], np.zeros(len(kept), np.int64), 1)
-        surest[f"{share:g}"] = _number(np.mean(regression_figures(sums[0])["r2"])) if len(chosen) else None
+        surest[f"{share:g}"] = _number(_means(regression_figures(sums[0])["r2"][None])[0]) if len(chosen) else None
     classes = {}
     for entry, levels in comparison.levels.items():
         found = reliability(sure, levels.upper(truth[:, entry]) == levels.upper(values[:, entry]))

@@ -15,6 +15,7 @@ from dataengine.view.charts import Series, bars, line_chart, scatter
 from dataengine.view.markup import Markup, element, joined, number
 from dataengine.view.page import Section, facts, figures, heading, page, table
 
+ACROSS = 8  # dimensions that stand beside each other in a table
 MOST_DIMS = 14  # that are drawn; all are in the tables
 MOST_EPISODES = 3  # that are drawn over time
 R2_FLOOR = -0.5  # of a bar: how bad something is beyond that says no more
@@ -96,7 +97,9 @@ def _dims(figures_: Mapping[str, Any]) -> list[str]:
 
 
 def _numbers_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
-    dims = _dims(figures_)[:MOST_DIMS]
+    dims = _dims(figures_)
+    if len(dims) + len(figures_["classes"]) > ACROSS:
+        return _tall_table(figures_, names)
     rows = []
     for name in names:
         source = figures_["sources"][name]
@@ -107,8 +110,28 @@ def _numbers_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
     return table(head, rows, strong=[place for place, name in enumerate(names) if name not in TITLES])
 
 
+def _tall_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
+    """Return the same with a row for each of many dimensions; those that never changed are left out."""
+    sources = [figures_["sources"][name] for name in names]
+    rows = [["mean R²", *(_cell(source["mean"]["r2"]) if source["mean"] else None for source in sources)]]
+    for dim in _dims(figures_):
+        cells = [_cell(source["numbers"][dim]["r2"]) if source["numbers"] else None for source in sources]
+        if any(cell is not None for cell in cells):
+            rows.append([f"R² {dim}", *cells])
+    rows += [
+        [f"{dim}: balanced accuracy", *(_cell(source["classes"][dim]["balanced_accuracy"]) if source["classes"] else None for source in sources)]
+        for dim in figures_["classes"]
+    ]
+    return table(["", *map(_title, names)], rows, strong=[0])
+
+
 def _bars(figures_: Mapping[str, Any], names: Sequence[str]) -> list[Markup]:
-    dims = _dims(figures_)[:MOST_DIMS]
+    dims = [
+        dim
+        for dim in _dims(figures_)
+        if any((figures_["sources"][name]["numbers"] or {}).get(dim, {}).get("r2", {}).get("value") is not None for name in names)
+    ]
+    dims = dims[:MOST_DIMS]
     if not dims:
         return []
 

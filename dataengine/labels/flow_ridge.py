@@ -185,10 +185,12 @@ def learn(episodes: Iterable[Watched], config: FlowRidgeConfig, trained_on: str 
 
 
 def _held_out(key: Array, share: float) -> Array:
-    """Return which rows are held out: those of the episodes with the smallest keys, at least one episode where there are several and any shall be."""
+    """Return which rows are held out: those of the episodes with the smallest keys, at least one; of a single episode the last ones."""
     episodes = np.unique(key)
-    if share == 0 or len(episodes) < 2:
+    if share == 0:
         return np.zeros(len(key), np.bool_)
+    if len(episodes) < 2:
+        return np.arange(len(key)) >= round((1 - share) * len(key))
     return np.asarray(key < episodes[min(max(1, round(share * len(episodes))), len(episodes) - 1)])
 
 

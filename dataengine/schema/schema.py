@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 # Documents by the kind that `validate` knows them by; "column" is a part of "features" and of "labels", which stands in the metadata of a Parquet file.
-KINDS = ("store", "version", "tag", "job", "features", "column", "shard", "removed", "labels", "statistics")
+KINDS = ("store", "version", "tag", "job", "features", "column", "shard", "removed", "labels", "statistics", "verdict")
 # Parts that schemas refer to, and that are no document by themselves.
 PARTS = ("types",)
 

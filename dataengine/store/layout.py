@@ -19,6 +19,7 @@ STEPS = "steps"
 LABELS = "labels"
 REMOVED = "removed"
 STATISTICS = "statistics"
+VERDICTS = "verdicts"
 
 ARRAYS = "arrays.zarr"
 VIDEOS = "videos"
@@ -70,6 +71,11 @@ def steps_key(dataset: str, shard: str) -> str:
 def statistics_key(version: int, dataset: str, digest: str) -> str:
     """Return the key of the statistics of a version's dataset under settings of that digest."""
     return f"{STATISTICS}/{version}/{dataset}/{digest}.json"
+
+
+def verdict_key(label_set: str, version: int, digest: str) -> str:
+    """Return the key of a verdict on a label set as a version has it, under settings of that digest."""
+    return f"{VERDICTS}/{label_set}/{version}/{digest}.json"
 
 
 def label_prefix(label_set: str, shard: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import cast
 
@@ -36,16 +37,29 @@ def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = 
         UsageError: the episode has no such camera.
         BadRecording: a picture cannot be decoded.
     """
-    shards = shards or OpenShards(store)
-    trajectory = _trajectory(shards, row, needs)
-    return _watched(shards, row, needs, trajectory, steps or (0, trajectory.steps), True)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        return _watched(open_shards, row, needs, trajectory, steps or (0, trajectory.steps), True)
 
 
 def watch_numbers(store: Store, row: Row, needs: Needs, shards: OpenShards | None = None) -> Watched:
     """Return a whole episode without its pictures: see `watch`."""
-    shards = shards or OpenShards(store)
-    trajectory = _trajectory(shards, row, needs)
-    return _watched(shards, row, needs, trajectory, (0, trajectory.steps), False)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        return _watched(open_shards, row, needs, trajectory, (0, trajectory.steps), False)
+
+
+@contextlib.contextmanager
+def _open(store: Store, shards: OpenShards | None) -> Iterator[OpenShards]:
+    """Give what is kept open, or what is opened for this once and closed afterwards."""
+    if shards is not None:
+        yield shards
+        return
+    own = OpenShards(store)
+    try:
+        yield own
+    finally:
+        own.close()
 
 
 def part_steps(needs: Needs) -> int:
@@ -59,18 +73,18 @@ def watch_parts(store: Store, row: Row, needs: Needs, most: int | None = None, s
 
     A part holds the steps around them that their answers need too: every step is answered for once, in order, and as if the episode were seen whole.
     """
-    shards = shards or OpenShards(store)
     most = most or part_steps(needs)
-    trajectory = _trajectory(shards, row, needs)
-    for start in range(0, trajectory.steps, most):
-        stop = min(start + most, trajectory.steps)
-        first, last = start, stop
-        if trajectory.t_ns is not None:
-            slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
-            first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
-            last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
-            last = max(last, stop)
-        yield _watched(shards, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        for start in range(0, trajectory.steps, most):
+            stop = min(start + most, trajectory.steps)
+            first, last = start, stop
+            if trajectory.t_ns is not None:
+                slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
+                first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
+                last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
+                last = max(last, stop)
+            yield _watched(open_shards, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
 
 
 def _trajectory(shards: OpenShards, row: Row, needs: Needs) -> Trajectory:

@@ -32,7 +32,7 @@ def read_document(objects: Objects, kind: str, key: str) -> tuple[dict[str, Any]
 
 
 def check_documents(objects: Objects) -> list[Problem]:
-    """Check store.json, versions, tags, jobs, statistics and what was written down about removals."""
+    """Check store.json, versions, tags, jobs, statistics, verdicts and what was written down about removals."""
     problems = read_document(objects, "store", layout.STORE)[1]
     numbers = version_numbers(objects)
     newest = int(Catalog(objects).table().version())
@@ -56,7 +56,7 @@ def check_documents(objects: Objects) -> list[Problem]:
                 problems.append(finding("other_name", f"{objects.url}/{key}", f"{kind} {name!r}", f"{kind} {document[kind]!r}"))
             if kind == "tag" and document is not None and not found and document["version"] not in numbers:
                 problems.append(finding("tag_of_no_version", f"{objects.url}/{key}", "a version of this store", f"version {document['version']}"))
-    return problems + _check_statistics(objects)
+    return problems + _check_statistics(objects) + _check_verdicts(objects)
 
 
 def _check_statistics(objects: Objects) -> list[Problem]:
@@ -69,6 +69,19 @@ def _check_statistics(objects: Objects) -> list[Problem]:
             actual = layout.statistics_key(document["version"], document["dataset"], digest_json(document["settings"]))
             if actual != key:
                 problems.append(finding("other_content", f"{objects.url}/{key}", "statistics of what the key names", f"those of {actual}", ANEW))
+    return problems
+
+
+def _check_verdicts(objects: Objects) -> list[Problem]:
+    """Check that each verdict is on the label set, the version and the settings that its key names."""
+    problems = []
+    for key in _documents(objects, layout.VERDICTS):
+        document, found = read_document(objects, "verdict", key)
+        problems += found
+        if document is not None and not found:
+            actual = layout.verdict_key(document["label_set"], document["version"], digest_json(document["settings"]))
+            if actual != key:
+                problems.append(finding("other_content", f"{objects.url}/{key}", "a verdict on what the key names", f"that of {actual}", COPY))
     return problems
 
 

@@ -84,7 +84,7 @@ def is_needed(key: str, found: References) -> bool:
     name = key.rsplit("/", 1)[-1]
     temporary = bool(_TEMPORARY.fullmatch(name))
     shard = shard_of(key)
-    if top in (layout.VERSIONS, layout.TAGS, layout.REMOVED) or not rest:
+    if top in (layout.VERSIONS, layout.TAGS, layout.REMOVED, layout.VERDICTS) or not rest:
         return not temporary
     if top == layout.JOBS:
         return not temporary and not name.endswith(".probe")

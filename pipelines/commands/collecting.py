@@ -50,7 +50,7 @@ def collect(
         *(["--lossless"] if lossless else []),
     ]
     play = Play(policy, _levels(noise), max_steps)
-    job = CollectJob(environment, store, dataset, episodes, seed, play, _size(size), limit, chosen, command=shlex.join(words))
+    job = CollectJob(environment, store, dataset, episodes, seed, play, picture_size(size), limit, chosen, command=shlex.join(words))
     runtime = Runtime(local, address, workers)
     carry_through(lambda bar: run_collection(job, runtime, bar), runtime, as_json)
 
@@ -62,7 +62,8 @@ def _levels(text: str) -> tuple[float, ...]:
         raise UsageError(f"--noise: must be numbers with commas between them, as 0,0.3,0.6, got {text!r}") from None
 
 
-def _size(text: str | None) -> Size | None:
+def picture_size(text: str | None) -> Size | None:
+    """Return (height, width) in px of a text such as 96x128."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)

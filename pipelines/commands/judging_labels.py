@@ -159,15 +159,20 @@ def _print(document: Mapping[str, Any]) -> None:
     from pipelines.commands.printing import table
 
     for kind, target in document["targets"].items():
-        dims = [name for name in target["dims"] if name not in target["classes"]]
-        rows = []
-        for name, source in target["sources"].items():
-            cells = [source["numbers"][dim]["r2"]["value"] if source["numbers"] else None for dim in dims[:10]]
-            cells += [source["classes"][dim]["balanced_accuracy"]["value"] if source["classes"] else None for dim in target["classes"]]
-            rows.append([name, source["mean"]["r2"]["value"] if source["mean"] else None, *cells])
-        shown = [[row[0], *("–" if cell is None else f"{cell:.3f}" for cell in row[1:])] for row in rows]
+        names = list(target["sources"])
+        rows: list[list[object]] = [["mean R2", *(_shown(target["sources"][name]["mean"], "r2") for name in names)]]
+        for dim in target["dims"]:
+            group, figure = ("classes", "balanced_accuracy") if dim in target["classes"] else ("numbers", "r2")
+            cells = [_shown((target["sources"][name][group] or {}).get(dim), figure) for name in names]
+            if any(cells):
+                rows.append([f"{dim} balanced accuracy" if group == "classes" else f"{dim} R2", *cells])
         print(f"{document['dataset']}, {kind}: {target['steps']['judged']} steps of {target['steps']['parts']} parts")
-        table([kind, "R2", *dims[:10], *(f"{name} bal. acc." for name in target["classes"])], shown)
+        table(["", *names], rows, right=names)
     for name, count in document["seen_in_training"].items():
         if count:
             print(f"{name}: learned from {count} of the judged episodes; what it says of those tells nothing")
+
+
+def _shown(figures: Mapping[str, Any] | None, name: str) -> str:
+    value = figures[name]["value"] if figures else None
+    return "" if value is None else f"{value:.3f}"
