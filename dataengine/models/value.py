@@ -47,7 +47,7 @@ class ValueConfig(Config):
     bins: int = Setting(default=101, ge=2)
     failure: float = Setting(default=-2.0, lt=-1)
     width: int = Setting(default=64, ge=8)
-    depth: int = Setting(default=2, ge=1)
+    depth: int = Setting(default=1, ge=1)
     heads: int = Setting(default=4, ge=1)
     shift_px: int = Setting(default=2, ge=0)
     jitter: float = Setting(default=0.15, ge=0, lt=1)
