@@ -82,7 +82,7 @@ class TrainJob:
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
 
-KINDS = ("idm", "latent", "value")
+KINDS = ("idm", "latent", "mapped", "value")
 
 
 def _made(kind: str, scale: str, config: TrainingConfig, steps: int | None) -> tuple[Trainee, Any, dict[str, Any]]:
@@ -293,7 +293,7 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
     }
     checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
     shutil.copyfile(out / RUN / CURVE, out / CURVE)
-    (out / REPORT).write_text(training_page(f"{job.kind} from {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
+    (out / REPORT).write_text(training_page(f"Model of kind {job.kind}, trained on {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
     save_checkpoint(out, checkpoint)
     shutil.rmtree(out / RUN)
 

@@ -11,7 +11,7 @@ from pydantic import Field as Setting
 from torch import Tensor, nn
 
 from dataengine.core.config import Config
-from dataengine.models.blocks import Attention, FeedForward, RMSNorm
+from dataengine.models.blocks import Attention, FeedForward, Norm
 
 
 class FrameTokenizer(Protocol):
@@ -123,7 +123,7 @@ class PatchViT(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens, width))
         self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(config.depth))
         self.feeds = nn.ModuleList(FeedForward(width) for _ in range(config.depth))
-        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * config.depth))
+        self.norms = nn.ModuleList(Norm(width) for _ in range(2 * config.depth))
 
     def forward(self, clips: Tensor, there: Tensor) -> Tensor:
         batch, frames = clips.shape[:2]
