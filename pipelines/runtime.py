@@ -7,17 +7,27 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dataengine.core.errors import UsageError
+from dataengine.core.errors import DataEngineError, UsageError
 from pipelines.children import Died, Limits, in_kept_child, map_in_children
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 RETRIES = 1
+STARTS = 3  # so often in a row may an actor end before it has begun anything
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each of some actors gets of the machines: threads for its model, and a device."""
+
+    actors: int
+    threads: int = 1
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,51 @@ class Runtime:
         result: R | Died = guarded(task) if self.local else self._one_on_ray(guarded, task)
         return result
 
+    def share(self, device: str, actors: int | None, tasks: int) -> Share:
+        """Return how many actors there are to be for some tasks, and what each gets.
+
+        Args:
+            device: "cpu", "cuda", or "auto": a GPU where there is one.
+            actors: how many; by default one a GPU, else one a core, and no more than there are tasks.
+            tasks: how many tasks there are.
+
+        Raises:
+            UsageError: a GPU is asked for and there is none.
+        """
+        cores, gpus = self._cores_and_gpus(device)
+        if device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device: must be cpu, cuda or auto, got {device!r}")
+        if device == "cuda" and not gpus:
+            raise UsageError("--device cuda: needs a GPU that CUDA can use, found none; use --device cpu")
+        if device != "cpu" and gpus:
+            count = min(actors or (1 if self.local else gpus), max(1, tasks))
+            return Share(count, max(1, cores // count), "cuda")
+        count = min(actors or cores, max(1, tasks))
+        return Share(count, max(1, cores // count))
+
+    def _cores_and_gpus(self, device: str) -> tuple[int, int]:
+        if self.address is not None:
+            import ray
+
+            self._start()
+            there = ray.cluster_resources()
+            return max(1, int(there.get("CPU", 1))), int(there.get("GPU", 0))
+        gpus = 0
+        if device != "cpu":
+            import torch
+
+            gpus = torch.cuda.device_count()
+        return self.cores, gpus
+
+    def map_on_actors(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits, share: Share) -> Iterator[tuple[int, R | Died]]:
+        """Yield (task number, result) in the order in which tasks end, as `map` does; processes live on from task to task, so that they can hold a model.
+
+        Under Ray they are actors, each with its share of cores and GPUs; what it holds is in a child process of the actor, whose death costs one task.
+        """
+        if self.local:
+            return replace(self, workers=share.actors).map(function, tasks, limits)
+        return self._map_on_ray_actors(function, tasks, limits, share) if tasks else iter(())
+
     def train_together(self, function: Callable[[int], None], ranks: int, gpu: bool, folder: Path) -> None:
         """Run a function in `ranks` processes that Ray Train brings together (torch.distributed), each told its rank; one GPU each where `gpu`.
 
@@ -75,6 +130,51 @@ class Runtime:
             raise
 
     # -- Ray
+
+    def _map_on_ray_actors(self, function: Callable[[T], R], tasks: Sequence[T], limits: Limits, share: Share) -> Iterator[tuple[int, R | Died]]:
+        import ray
+
+        self._start()
+        cpus = share.threads if share.actors * share.threads <= ray.cluster_resources().get("CPU", 1) else 0.01
+        gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / share.actors) if share.device == "cuda" else 0
+        kind = ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        waiting, failed = list(range(len(tasks))), 0
+        busy: dict[Any, tuple[Any, int]] = {}  # what is awaited → the actor, and the number of its task, -1 while it starts
+        actors = []
+
+        def begin() -> None:
+            actor = kind.remote(_RayCall(function, limits))
+            actors.append(actor)
+            busy[actor.begun.remote()] = actor, -1
+
+        try:
+            for _ in range(min(share.actors, len(tasks))):
+                begin()
+            while busy:
+                (ready, *_), _ = ray.wait(list(busy), num_returns=1)
+                actor, number = busy.pop(ready)
+                try:
+                    answer = ray.get(ready)
+                except ray.exceptions.RayActorError as error:  # the machine is gone, or the actor was killed
+                    failed = failed + 1 if number < 0 else 0
+                    if failed >= STARTS:
+                        raise DataEngineError(f"actor: must begin, and {failed} in a row ended before: {str(error)[:300]}; see Ray's logs") from error
+                    if waiting:
+                        begin()
+                    if number >= 0:
+                        yield number, Died("the actor that held the model died")
+                    continue
+                if waiting:
+                    following = waiting.pop(0)
+                    busy[actor.run.remote({"number": following, "task": pickle.dumps(tasks[following])})] = actor, following
+                if number >= 0:
+                    done, value = pickle.loads(answer["result"])  # noqa: S301 - what our own actor wrote
+                    if not done:
+                        raise value
+                    yield number, value
+        finally:
+            for actor in actors:
+                ray.kill(actor)
 
     def _start(self) -> None:
         import ray
@@ -152,6 +252,20 @@ class _RayCall:
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver raises it
             answer = (False, error)
         return {"number": row["number"], "result": pickle.dumps(answer)}
+
+
+class _Actor:
+    """Lives as long as a job, and with it the child process that holds what the function keeps."""
+
+    def __init__(self, call: _RayCall) -> None:
+        self._call = call
+
+    def begun(self) -> None:
+        """Answer as soon as the actor lives."""
+
+    def run(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Run a task."""
+        return self._call(row)
 
 
 @dataclass(frozen=True)

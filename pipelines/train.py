@@ -5,6 +5,7 @@ The folder holds the model (see `dataengine.models.checkpoint`), the curve, a re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from dataengine.loaders.field import Field
 from dataengine.loaders.mixture import Mixture, Source
 from dataengine.loaders.normalizing import joined
 from dataengine.loaders.streaming import Loader, loader
+from dataengine.store.open_shards import OpenShards
 from dataengine.store.query import where as rows_where
 from dataengine.store.refs import parse_address
 from dataengine.store.row import Row
@@ -82,7 +84,7 @@ class TrainJob:
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
 
-KINDS = ("idm", "latent", "value")
+KINDS = ("idm", "latent", "mapped", "value")
 
 
 def _made(kind: str, scale: str, config: TrainingConfig, steps: int | None) -> tuple[Trainee, Any, dict[str, Any]]:
@@ -158,8 +160,8 @@ def prepare(job: TrainJob) -> Prepared:
         **said,
     }
     if before is not None and digest_json(before) != digest_json(recipe):
-        changed = sorted(key for key in recipe if before.get(key) != recipe[key])
-        raise UsageError(f"{out}: holds a model that is trained with another {', '.join(changed)}; choose another folder, or remove it")
+        changed = [key for key in recipe if before.get(key) != recipe[key] and key != "held_out"] or ["choice of what is held out"]
+        raise UsageError(f"{out}: holds a model that is trained with another {' and another '.join(changed)}; choose another folder, or remove it")
     store_id = require_store(store.objects)["store_id"]
     address = f"{parsed.url}@{store.version.number}"
     return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
@@ -255,11 +257,12 @@ def _facts(store: Store, dataset: str, rows: Any, condition: str | None, fields:
 
 def watched(prepared: Prepared, trainee: Trainee) -> Iterator[Watched]:
     """Yield the episodes that were held out, as a labeller sees them."""
-    store = open_store(prepared.address, dict(prepared.job.storage_options) or None)
-    for dataset in prepared.job.datasets:
-        rows: dict[str, Row] = {row["episode_id"]: row for row in _rows(store, dataset, prepared.job.where).iter_rows(named=True)}
-        for episode_id in prepared.held[dataset]:
-            yield watch(store, rows[episode_id], trainee.needs)
+    shards = OpenShards(open_store(prepared.address, dict(prepared.job.storage_options) or None))
+    with contextlib.closing(shards):
+        for dataset in prepared.job.datasets:
+            rows: dict[str, Row] = {row["episode_id"]: row for row in _rows(shards.store, dataset, prepared.job.where).iter_rows(named=True)}
+            for row in sorted((rows[one] for one in prepared.held[dataset]), key=lambda row: (row["shard"], row["ordinal"])):
+                yield watch(shards.store, row, trainee.needs, shards=shards)
 
 
 def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | None, progress: Progress | None) -> None:
@@ -293,7 +296,7 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
     }
     checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
     shutil.copyfile(out / RUN / CURVE, out / CURVE)
-    (out / REPORT).write_text(training_page(f"{job.kind} from {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
+    (out / REPORT).write_text(training_page(f"Model of kind {job.kind}, trained on {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
     save_checkpoint(out, checkpoint)
     shutil.rmtree(out / RUN)
 

@@ -1,1 +1,1 @@
-"""Verdicts: how good labels are, and whether they help."""
+"""Verdicts: how good labels are, beside baselines, and whether they help."""

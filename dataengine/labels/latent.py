@@ -153,13 +153,13 @@ def trainee(config: LatentActionConfig) -> LatentTrainee:
     return LatentTrainee(config)
 
 
-def model_of(checkpoint: Checkpoint) -> LatentActionModel:
-    """Return the model of a checkpoint without its weights: fresh ones, drawn from torch's own generator."""
+def model_of(config: Mapping[str, Any]) -> LatentActionModel:
+    """Return the model of a checkpoint's configuration without its weights: fresh ones, drawn from torch's own generator."""
     from dataengine.core.config import parse_config
     from dataengine.models.latent_action import LatentActionModel
 
-    guides = {name: (int(bodies), int(size)) for name, (bodies, size) in checkpoint.config["guides"].items()}
-    return LatentActionModel(parse_config(LatentActionConfig, checkpoint.config["model_config"], "config.json"), guides)
+    guides = {name: (int(bodies), int(size)) for name, (bodies, size) in config["guides"].items()}
+    return LatentActionModel(parse_config(LatentActionConfig, config["model_config"], "config.json"), guides)
 
 
 def open_latent(checkpoint: Checkpoint, device: str = "cpu") -> LatentLabeller:
@@ -168,7 +168,7 @@ def open_latent(checkpoint: Checkpoint, device: str = "cpu") -> LatentLabeller:
     Raises:
         UsageError: its weights are not those of its configuration.
     """
-    module = model_of(checkpoint)
+    module = model_of(checkpoint.config)
     checkpoint.load_into(module)
     return LatentLabeller(module.to(device), checkpoint.digest, checkpoint.train.get("trained_on"))
 
@@ -179,5 +179,5 @@ def untrained_latent(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> 
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = model_of(checkpoint)
+        module = model_of(checkpoint.config)
     return LatentLabeller(module.to(device), digest_json(["untrained", checkpoint.digest, seed]), None)

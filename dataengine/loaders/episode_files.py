@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from dataengine.core.arrays import Array, read_only
 from dataengine.core.cached_objects import CachedObjects
 from dataengine.core.errors import EpisodePurged, StoreError
+from dataengine.core.kept import Kept
 from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects
 from dataengine.loaders.native import NOT_IN_ORDER, NativeStream
@@ -34,8 +34,6 @@ INDEX_BYTES = 96 << 20  # of the frame indexes of whole films
 READER_FRAMES = 1 << 20  # of the readers of episodes: some 100 B each
 STEPS_BYTES = 96 << 20
 
-Value = TypeVar("Value")
-
 
 @dataclass(frozen=True, eq=False)
 class EpisodeSteps:
@@ -50,42 +48,6 @@ class EpisodeSteps:
     def bytes(self) -> int:
         """Return roughly what it takes in memory."""
         return 256 + sum(values.nbytes for values, _ in self.numbers.values()) + sum(frames.nbytes for frames in self.frames.values()) + 8 * self.count
-
-
-class Kept:
-    """Things by key, the least recently used given up when they weigh too much together."""
-
-    def __init__(self, limit: int, let_go: Callable[[Any], None] | None = None) -> None:
-        self._limit, self._let_go, self._weight = limit, let_go, 0
-        self._things: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-
-    def get(self, key: Any, make: Callable[[], Value], weigh: Callable[[Value], int] = lambda value: 1) -> Value:
-        """Return what is kept under a key, made where it is not there."""
-        if key in self._things:
-            self._things.move_to_end(key)
-            found: Value = self._things[key][0]
-            return found
-        thing = make()
-        weight = weigh(thing)
-        self._things[key] = thing, weight
-        self._weight += weight
-        while self._weight > self._limit and len(self._things) > 1:
-            _, (old, lost) = self._things.popitem(last=False)
-            self._weight -= lost
-            if self._let_go is not None:
-                self._let_go(old)
-        return thing
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([thing for thing, _ in self._things.values()])
-
-    def clear(self) -> None:
-        """Give everything up."""
-        while self._things:
-            _, (old, _) = self._things.popitem()
-            if self._let_go is not None:
-                self._let_go(old)
-        self._weight = 0
 
 
 class ShardIndex:

@@ -41,14 +41,14 @@ class Trunk(nn.Module):
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.half = nn.Sequential(nn.Conv2d(3, width, 5, stride=2, padding=2), nn.SiLU())
-        self.quarter = nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), ConvBlock(2 * width))
-        self.eighth = nn.Sequential(nn.Conv2d(2 * width, 3 * width, 3, stride=2, padding=1), *[ConvBlock(3 * width) for _ in range(depth)])
+        self.fine = nn.Sequential(nn.Conv2d(3, width, 5, stride=2, padding=2), nn.SiLU())
+        self.middle = nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), ConvBlock(2 * width))
+        self.coarse = nn.Sequential(nn.Conv2d(2 * width, 3 * width, 3, stride=2, padding=1), *[ConvBlock(3 * width) for _ in range(depth)])
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        half = self.half(picture)
-        quarter = self.quarter(half)
-        return half, quarter, self.eighth(quarter)
+        half = self.fine(picture)
+        quarter = self.middle(half)
+        return half, quarter, self.coarse(quarter)
 
 
 class WarpDecoder(nn.Module):

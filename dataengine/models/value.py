@@ -49,7 +49,7 @@ class ValueConfig(Config):
     width: int = Setting(default=64, ge=8)
     depth: int = Setting(default=2, ge=1)
     heads: int = Setting(default=4, ge=1)
-    shift_px: int = Setting(default=4, ge=0)
+    shift_px: int = Setting(default=2, ge=0)
     jitter: float = Setting(default=0.15, ge=0, lt=1)
     blind: float = Setting(default=0.2, ge=0, le=1)
     advantage_s: float = Setting(default=0.5, gt=0)
@@ -83,6 +83,23 @@ def two_hot(returns: Tensor, atoms: Tensor) -> Tensor:
         .scatter_(1, above[:, None] - 1, (1 - share)[:, None])
         .scatter_add_(1, above[:, None], share[:, None])
     )
+
+
+def split_surprise(logits: Tensor, target: Tensor, succeeded: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two parts of the cross-entropy between a target and a histogram, (B,) each: of success or failure, and where it succeeded of what remains, else 0.
+
+    Both are proper on their own, so each may be a mean over those that it is about: where most steps are those of long failures, how far success is would else hardly be learned.
+    """
+    everything = torch.logsumexp(logits, dim=-1)
+    hopeful = torch.logsumexp(logits[:, 1:], dim=-1)
+    failing = everything - torch.where(succeeded, hopeful, logits[:, 0])
+    remaining = -(target[:, 1:] * F.log_softmax(logits[:, 1:], dim=-1)).sum(-1)
+    return failing, torch.where(succeeded, remaining, torch.zeros_like(remaining))
+
+
+def total(weights: Tensor) -> Tensor:
+    """Return the sum of weights, no less than what may be divided by."""
+    return weights.sum().clamp(min=1e-6)
 
 
 class ValueNet(nn.Module):
@@ -189,7 +206,7 @@ class ValueFit:
         return torch.where(self._success[episode] == 1, succeeded, self._atoms[0])
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy, over samples whose episode's outcome is known, and figures."""
+        """Return the cross-entropy of samples whose episode's outcome is known, and figures."""
         pictures, seen, numbers, known = self.inputs(batch)
         device = seen.device
         if pictures.shape[1]:
@@ -198,14 +215,14 @@ class ValueFit:
                 hidden = torch.rand(len(known), generator=generator, device=device) < self._config.blind
                 known = known & ~hidden[:, None, None]
         logits = self.module(pictures, seen, numbers, known).to(torch.float32)
+        succeeded = self._success[batch["episode"]] == 1
         target = two_hot(self.targets(batch["episode"], batch["step"]), self._atoms)
-        each = -(target * F.log_softmax(logits, dim=-1)).sum(-1)
         told = batch["weight"] * (self._success[batch["episode"]] >= 0)
-        total = told.sum().clamp(min=1e-6)
-        loss = (each * told).sum() / total
+        failing, remaining = split_surprise(logits, target, succeeded)
+        loss = (failing * told).sum() / total(told) + (remaining * told).sum() / total(told * succeeded)
         with torch.no_grad():
             expected = (F.softmax(logits, dim=-1) * self._atoms).sum(-1)
-            away = ((expected - (target * self._atoms).sum(-1)).abs() * told).sum() / total
+            away = ((expected - (target * self._atoms).sum(-1)).abs() * told).sum() / total(told)
         return loss, {"return_mae": away, "known_outcome": (told > 0).to(torch.float32).mean()}
 
     def inputs(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

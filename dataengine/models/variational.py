@@ -19,18 +19,21 @@ class Vae(nn.Module):
     """Tokens that pass as draws from N(μ, σ²); where labels are made, μ passes."""
 
     passed_nats: Tensor
+    seen: Tensor
 
     def __init__(self, tokens: int, dimension: int, beta: float = 1e-4) -> None:
         super().__init__()
         self.inputs, self.size, self.beta = 2 * dimension, None, beta
-        self.register_buffer("passed_nats", torch.zeros(()))
+        self.register_buffer("passed_nats", torch.zeros(()))  # running mean
+        self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Passed:
         mean, log_variance = self._parts(x.float())
         nats = kl_to_standard(mean, log_variance).sum((1, 2)).mean()
         if self.training:
             with torch.no_grad():
-                self.passed_nats.lerp_(nats.detach(), 0.02)
+                self.seen += 1
+                self.passed_nats.lerp_(nats.detach(), torch.clamp(1 / self.seen, min=0.02))
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return Passed(mean + torch.exp(0.5 * log_variance) * noise, None, self.beta * nats, {"kl_nats": nats.detach()})
 

@@ -30,7 +30,7 @@ class LabelTally:
     """What a labelling job has done so far.
 
     `labelled` episodes got labels; `skipped` had labels of this set for their reading already; `gone` were taken out, read anew or purged since the
-    model saw them, and got none. `steps` are those that labelled episodes have.
+    model saw them, and got none; `gone_ids` are theirs. `steps` are those that labelled episodes have.
     """
 
     labelled: int = 0
@@ -38,6 +38,7 @@ class LabelTally:
     gone: int = 0
     steps: int = 0
     bytes: int = 0
+    gone_ids: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return what a version says of the job."""
@@ -163,6 +164,7 @@ class LabelCommitter:
             episode, old = episodes.get((key[0], str(row["episode_id"]))), there.get(key)
             if episode is None or episode["reading"] != row["reading"] or row["episode_id"] in purged or PURGED in (episode["flags"] or ()):
                 decision.tally.gone += 1
+                decision.tally.gone_ids += (str(row["episode_id"]),)
             elif (steps := json.loads(row["summary"])["steps"]) != episode["steps"]:
                 raise ValueError(f"labels of episode {row['episode_id']}: must have {episode['steps']} rows, one a step, got {steps}")
             elif key in taken:

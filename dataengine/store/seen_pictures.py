@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from dataengine.store.media import read_index
 from dataengine.store.pixels import decode_picture
 from dataengine.store.row import Row
 from dataengine.store.stored_streams import StoredItems, array_key, media_of, read_items
+
+if TYPE_CHECKING:
+    from dataengine.video.decode import FrameReader
 
 BLOCK_BYTES = 16 << 20
 GREY = frozenset(["gray", "gray10le", "gray12le", "gray14le", "gray16le"])
@@ -76,22 +82,42 @@ def _array(objects: Objects, row: Row, entry: Row, wanted: Array) -> Iterator[Ar
         at = stop
 
 
-def _video(objects: Objects, row: Row, entry: Row, wanted: Array) -> Iterator[Array]:
+STILLS = {"items": _items, "array": _array}  # by kind of stream; all others are frames of a video
+
+
+def is_video(entry: Row) -> bool:
+    """Whether a stream's pictures are frames of a video."""
+    return str(entry["kind"]) not in STILLS
+
+
+def frame_reader(objects: Objects, row: Row, entry: Row, where: str = "") -> tuple[FrameReader, bool]:
+    """Return a reader of the video that a stream's frames are in, all of it, and whether it is grey; close it after use.
+
+    Args:
+        objects: the store's root.
+        row: the episode's row in the catalog.
+        entry: the stream's row in the shard's index; its pictures are frames of a video.
+        where: what to call it in messages; by default by the episode and the stream.
+    """
     from dataengine.video.decode import FrameReader
     from dataengine.video.index import FrameIndex
 
-    media, first = media_of(row, entry), int(entry["first_frame"])
+    media = media_of(row, entry)
     columns, facts = read_index(objects, media, int(entry["track"]))
     local = objects.local(media)
     with naming_damage(objects, media, "a video file as its index describes it"):
         file = str(local) if local is not None else objects.open(media)
-        reader = FrameReader(file, FrameIndex.from_columns(columns, facts), f"{row['episode_id']}: {entry['stream']}")
-    with reader:
-        for _, picture in reader.each(wanted + first, grey=str(facts["pix_fmt"]) in GREY):
+        return FrameReader(file, FrameIndex.from_columns(columns, facts), where or f"{row['episode_id']}: {entry['stream']}"), str(facts["pix_fmt"]) in GREY
+
+
+def _video(objects: Objects, row: Row, entry: Row, wanted: Array, film: tuple[FrameReader, bool] | None) -> Iterator[Array]:
+    reader, grey = film or frame_reader(objects, row, entry)
+    with reader if film is None else contextlib.nullcontext():
+        for _, picture in reader.each(wanted + int(entry["first_frame"]), grey=grey):
             yield picture
 
 
-def pictures(objects: Objects, row: Row, entry: Row, frames: Array) -> Iterator[Array]:
+def pictures(objects: Objects, row: Row, entry: Row, frames: Array, film: tuple[FrameReader, bool] | None = None) -> Iterator[Array]:
     """Yield the picture of each of `frames`, in their order: the very array again where a number stands twice in a row.
 
     Whatever the form they are stored in, pictures are (H, W, 3) RGB, or what they were where they have other channels or types: (H, W) of one channel.
@@ -102,6 +128,7 @@ def pictures(objects: Objects, row: Row, entry: Row, frames: Array) -> Iterator[
         row: the episode's row in the catalog.
         entry: the stream's row in the shard's index.
         frames: (n,) int64 row numbers, counted from the episode's first.
+        film: the video that the frames are in, where it is open already; it stays open.
 
     Raises:
         BadRecording: a picture is not there or cannot be decoded.
@@ -110,7 +137,7 @@ def pictures(objects: Objects, row: Row, entry: Row, frames: Array) -> Iterator[
     if len(frames) and not 0 <= int(frames.min()) <= int(frames.max()) < count:
         found = f"frames {int(frames.min())} to {int(frames.max())}"
         raise BadRecording(f"{row['episode_id']}: {entry['stream']}", f"frames 0 to {count - 1}", found, "restore the store from a copy", check="no_such_row")
-    read = {"items": _items, "array": _array}.get(str(entry["kind"]), _video)
+    read = STILLS.get(str(entry["kind"])) or partial(_video, film=film)
     for run in _runs(frames):
         wanted, times = np.unique(run, return_counts=True)
         for picture, repeated in zip(read(objects, row, entry, wanted), times.tolist(), strict=True):

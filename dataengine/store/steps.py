@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +192,11 @@ class StepsFile:
             raise CorruptStore(f"{self._where}: expected a row group {ordinal}, found {self._file.num_row_groups} of them; restore the file from a copy")
         return self._file.read_row_group(ordinal, columns=None if names is None else list(names), use_threads=False)
 
+    def trajectory(self, ordinal: int, columns: Mapping[str, Column], names: Collection[str] | None = None) -> Trajectory:
+        """Return the trajectory of an episode with all of its columns, or with those named that the file has."""
+        wanted = None if names is None else ["t_ns", *(name for name in names if name in self.names and name != "t_ns")]
+        return _trajectory(self.table(ordinal, wanted), self.shapes, columns)
+
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
@@ -199,7 +204,7 @@ class StepsFile:
 
 def _read_steps(objects: Objects, key: str, ordinal: int, columns: Mapping[str, Column]) -> Trajectory:
     with closing(StepsFile(objects, key, whole=True)) as file:
-        return _trajectory(file.table(ordinal), file.shapes, columns)
+        return file.trajectory(ordinal, columns)
 
 
 def read_each(objects: Objects, key: str, wanted: Iterable[tuple[int, Mapping[str, Column]]]) -> Iterator[Trajectory]:

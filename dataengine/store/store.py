@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -154,12 +155,16 @@ class Store:
     def readable_row(self, episode_id: str) -> Row:
         """Return an episode's row; raise EpisodePurged where its content was erased, whatever the version."""
         row = self.row(episode_id)
+        self.require_readable(row)
+        return row
+
+    def require_readable(self, row: Row) -> None:
+        """Raise EpisodePurged where the content of the episode that a row names was erased, whatever the version."""
         document = self._purged.get(row["episode_id"])
         if document is None and PURGED in (row["flags"] or ()):
             document = purged_episodes(self.objects).get(row["episode_id"])
         if document is not None:
             raise EpisodePurged(f"{self.objects.url}: {purge_sentence(row['episode_id'], document)}")
-        return row
 
     def read_episode(self, episode_id: str) -> Episode:
         """Return an episode on its native clocks. Numbers are read at once, encoded items and frames when they are asked for."""
@@ -198,19 +203,7 @@ class Store:
     def read_trajectory(self, episode_id: str) -> Trajectory:
         """Return an episode on its control clock."""
         row = self.readable_row(episode_id)
-        found = read_steps(self.objects, layout.steps_key(row["dataset"], row["shard"]), row["ordinal"], self.columns(row))
-        return Trajectory(
-            found.t_ns,
-            found.columns,
-            found.specs,
-            found.valid,
-            found.sampled_ns,
-            found.frames,
-            row["clock"],
-            row["rate_hz"],
-            found.steps,
-            tuple(row["flags"] or ()),
-        )
+        return of_row(row, read_steps(self.objects, layout.steps_key(row["dataset"], row["shard"]), row["ordinal"], self.columns(row)))
 
     def read_labels(self, episode_id: str, label_set: str, columns: Collection[str] | None = None) -> Labels:
         """Return the labels of one set of an episode, a row a step of its trajectory: all columns or those that are named; raise LabelsNotFound."""
@@ -225,6 +218,11 @@ class Store:
         if entry is None:
             raise EpisodeNotFound(f"{self.objects.url}: episode {row['episode_id']} has no stream {stream!r}; see `dataengine show`")
         return decode_frames(self.objects, row, entry, frames)
+
+
+def of_row(row: Row, steps: Trajectory) -> Trajectory:
+    """Return a trajectory as a file of steps has it, with what the episode's row says of it: its clock, its rate, and its flags."""
+    return replace(steps, clock=row["clock"], rate_hz=row["rate_hz"], flags=tuple(row["flags"] or ()))
 
 
 def open_store(address: str, storage_options: Mapping[str, str] | None = None) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import cast
 
@@ -11,17 +12,18 @@ from dataengine.core.arrays import Array
 from dataengine.core.clock import NS_PER_S
 from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
-from dataengine.core.roles import columns_of
+from dataengine.core.roles import ROLES, columns_of
 from dataengine.core.trajectory import Trajectory
+from dataengine.store.open_shards import OpenShards
 from dataengine.store.row import Row
-from dataengine.store.seen_pictures import pictures
 from dataengine.store.store import Store
 from dataengine.transforms.resizing import Fit, resized_into
 
-PART_STEPS = 2048  # of a long episode at once: 25 MB a camera at 64 px, 0.3 GB at 224
+PART_STEPS = 2048  # of a long episode at once, at most
+PART_BYTES = 64 << 20  # of its pictures, about
 
 
-def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = None) -> Watched:
+def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = None, shards: OpenShards | None = None) -> Watched:
     """Return an episode, or its steps [start, stop), with its pictures.
 
     Args:
@@ -29,41 +31,72 @@ def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = 
         row: its row in the catalog.
         needs: which cameras and columns, and the size of the pictures.
         steps: which of its steps; all of them where it is not given.
+        shards: what is kept open of the store from episode to episode.
 
     Raises:
         UsageError: the episode has no such camera.
         BadRecording: a picture cannot be decoded.
     """
-    trajectory = store.read_trajectory(row["episode_id"])
-    return _watched(store, row, needs, trajectory, steps or (0, trajectory.steps), True)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        return _watched(open_shards, row, needs, trajectory, steps or (0, trajectory.steps), True)
 
 
-def watch_numbers(store: Store, row: Row, needs: Needs) -> Watched:
+def watch_numbers(store: Store, row: Row, needs: Needs, shards: OpenShards | None = None) -> Watched:
     """Return a whole episode without its pictures: see `watch`."""
-    trajectory = store.read_trajectory(row["episode_id"])
-    return _watched(store, row, needs, trajectory, (0, trajectory.steps), False)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        return _watched(open_shards, row, needs, trajectory, (0, trajectory.steps), False)
 
 
-def watch_parts(store: Store, row: Row, needs: Needs, most: int = PART_STEPS) -> Iterator[tuple[Watched, Array]]:
+@contextlib.contextmanager
+def _open(store: Store, shards: OpenShards | None) -> Iterator[OpenShards]:
+    """Give what is kept open, or what is opened for this once and closed afterwards."""
+    if shards is not None:
+        yield shards
+        return
+    own = OpenShards(store)
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def part_steps(needs: Needs) -> int:
+    """Return how many steps of an episode are looked at together, so that memory is bounded whatever the size of its pictures."""
+    height, width = needs.size
+    return int(np.clip(PART_BYTES // max(1, 3 * height * width * len(needs.cameras)), 64, PART_STEPS))
+
+
+def watch_parts(store: Store, row: Row, needs: Needs, most: int | None = None, shards: OpenShards | None = None) -> Iterator[tuple[Watched, Array]]:
     """Yield an episode in parts of bounded memory, and with each the steps (n,) that it answers for, counted in the part.
 
     A part holds the steps around them that their answers need too: every step is answered for once, in order, and as if the episode were seen whole.
     """
-    trajectory = store.read_trajectory(row["episode_id"])
-    for start in range(0, trajectory.steps, most):
-        stop = min(start + most, trajectory.steps)
-        first, last = start, stop
-        if trajectory.t_ns is not None:
-            slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
-            first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
-            last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
-            last = max(last, stop)
-        yield _watched(store, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
+    most = most or part_steps(needs)
+    with _open(store, shards) as open_shards:
+        trajectory = _trajectory(open_shards, row, needs)
+        for start in range(0, trajectory.steps, most):
+            stop = min(start + most, trajectory.steps)
+            first, last = start, stop
+            if trajectory.t_ns is not None:
+                slack = int(np.median(np.diff(trajectory.t_ns))) if trajectory.steps > 1 else 0  # the nearest step may lie a little beyond the time
+                first = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[start] - round(needs.before_s * NS_PER_S) - 2 * slack))
+                last = int(np.searchsorted(trajectory.t_ns, trajectory.t_ns[stop - 1] + round(needs.after_s * NS_PER_S) + 2 * slack, side="right"))
+                last = max(last, stop)
+            yield _watched(open_shards, row, needs, trajectory, (first, last), True), np.arange(start - first, stop - first)
 
 
-def _watched(store: Store, row: Row, needs: Needs, trajectory: Trajectory, steps: tuple[int, int], seeing: bool) -> Watched:
+def _trajectory(shards: OpenShards, row: Row, needs: Needs) -> Trajectory:
+    """Return what of an episode's trajectory is needed: all that a name or a role may stand for, and the frames of every camera."""
+    columns = shards.columns(row)
+    wanted = {name for name, column in columns.items() if column.kind != "numeric" or name in needs.columns or column.meaning in needs.columns}
+    return shards.trajectory(row, wanted | {ROLES[name] for name in needs.columns if name in ROLES})
+
+
+def _watched(shards: OpenShards, row: Row, needs: Needs, trajectory: Trajectory, steps: tuple[int, int], seeing: bool) -> Watched:
     part = slice(*steps)
-    seen_pictures = {camera: _pictures(store, row, trajectory, camera, part, needs) for camera in needs.cameras} if seeing else {}
+    seen_pictures = {camera: _pictures(shards, row, trajectory, camera, part, needs) for camera in needs.cameras} if seeing else {}
     columns, valid, specs = {}, {}, {}
     for name in needs.columns:
         names = [one for one in columns_of(name, trajectory.specs) if one in trajectory.columns]
@@ -94,17 +127,16 @@ def _watched(store: Store, row: Row, needs: Needs, trajectory: Trajectory, steps
     )
 
 
-def _pictures(store: Store, row: Row, trajectory: Trajectory, camera: str, part: slice, needs: Needs) -> tuple[Array, Array]:
+def _pictures(shards: OpenShards, row: Row, trajectory: Trajectory, camera: str, part: slice, needs: Needs) -> tuple[Array, Array]:
     """Return (T, H, W, 3) uint8 and (T,) bool of a camera."""
     names = [name for name in columns_of(camera, trajectory.specs) if name in trajectory.frames]
     if not names or trajectory.specs[names[0]].kind != "image":
         there = ", ".join(sorted(name for name in trajectory.frames if trajectory.specs[name].kind == "image")) or "none"
         raise UsageError(f"episode {row['episode_id']} of {row['dataset']}: has no pictures of {camera!r}; its cameras: {there}")
-    entry = next(entry for entry in store.index(row) if entry["stream"] == names[0])
     frames = trajectory.frames[names[0]][part]
     seen = frames >= 0
     found = np.zeros((len(frames), *needs.size, 3), np.uint8)
-    for place, picture in zip(np.flatnonzero(seen).tolist(), pictures(store.objects, row, entry, frames[seen]), strict=True):
+    for place, picture in zip(np.flatnonzero(seen).tolist(), shards.pictures(row, names[0], frames[seen]), strict=True):
         colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
         if colour.dtype != np.uint8 or colour.shape[2] != 3:
             raise UsageError(f"episode {row['episode_id']}: camera {names[0]!r}: must show 8-bit colours, got {colour.dtype} {list(colour.shape)}")

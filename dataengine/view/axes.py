@@ -14,6 +14,7 @@ from dataengine.view.markup import Markup, element, joined
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 38  # px around the frame: numbers and the names of the axes
 MARKS = 5
+GROWTH = 1.4  # of its own size at most: beyond that its text would be larger than that of the page
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Plot:
             middle = (TOP + bottom) / 2
             parts.append(element("text", self.y_label, x=11, y=middle, text_anchor="middle", transform=f"rotate(-90 11 {middle:.1f})"))
         frame = element("rect", class_="frame", x=LEFT, y=TOP, width=right - LEFT, height=bottom - TOP)
-        return element("svg", joined(*parts), frame, *content, viewBox=f"0 0 {self.width} {self.height}", role="img")
+        return element(
+            "svg", joined(*parts), frame, *content, viewBox=f"0 0 {self.width} {self.height}", role="img", style=f"max-width:{round(self.width * GROWTH)}px"
+        )
 
 
 def _written(marks: Sequence[float], log: bool) -> list[str]:

@@ -21,8 +21,9 @@ nav{margin:10px 0 0;display:flex;flex-wrap:wrap;gap:4px 16px;font-size:14px}a{co
 .scroll{overflow-x:auto;margin:10px 0 16px}
 table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}
 caption{caption-side:top;text-align:left;color:var(--soft);padding-bottom:4px}
-th,td{padding:4px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th{font-weight:600;color:var(--soft)}
-th:first-child,td:first-child{text-align:left;padding-left:4px}td.text,th.text{text-align:left;white-space:normal;max-width:60ch}tr.strong td{font-weight:650;background:var(--panel)}
+th,td{padding:4px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th{font-weight:600;color:var(--soft);white-space:normal;vertical-align:bottom;min-width:6ch}
+th:first-child,td:first-child{text-align:left;padding-left:4px}.range{color:var(--soft);font-size:11.5px}details{margin:8px 0}summary{cursor:pointer;color:var(--c0);font-size:14px}
+td.text,th.text{text-align:left;white-space:normal;max-width:60ch}tr.strong td{font-weight:650;background:var(--panel)}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 18px;font-size:14px;margin:12px 0}.facts dt{color:var(--soft)}.facts dd{margin:0;overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(350px,100%),1fr));gap:18px 22px;margin:12px 0}.figures.wide{grid-template-columns:1fr}
 figure{margin:0;min-width:0}figcaption{font-size:13.5px;font-weight:600;margin-bottom:2px}.legend{display:flex;flex-wrap:wrap;gap:2px 14px;font-size:12.5px;color:var(--soft)}

@@ -43,7 +43,7 @@ def training_page(title: str, train: Mapping[str, Any], curve: Sequence[Mapping[
         sections.append(Section("Held out", [told]))
     settings = [[name, _text(value)] for name, value in [*_flat(recipe["model"], "model."), *_flat(recipe["fit"], "fit.")]]
     sections.append(Section("Settings", [table(["setting", "value"], settings, text=[1])]))
-    return page(title, sections, f"A model of kind {recipe['kind']}, scale {recipe['scale']}.")
+    return page(title, sections, f"Scale {recipe['scale']}, from a version that stays as it is.")
 
 
 def _curves(curve: Sequence[Mapping[str, float]]) -> list[Markup]:
@@ -53,7 +53,7 @@ def _curves(curve: Sequence[Mapping[str, float]]) -> list[Markup]:
         values = [line.get(name, float("nan")) for line in curve]
         there = [value for value in values if value == value]
         steep = bool(there) and min(there) > 0 and max(there) > LOG_FROM * min(there)
-        found.append(line_chart([Series(name, steps, values)], name.replace("_", " "), "step", log_y=steep))
+        found.append(line_chart([Series("", steps, values)], name.replace("_", " "), "step", log_y=steep))
     return found
 
 

@@ -10,7 +10,7 @@ import typer
 from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.version import __version__
 from pipelines.cli.bench import bench_app
-from pipelines.cli.learning import evaluate_app, train
+from pipelines.cli.learning import evaluate_app, label, train
 from pipelines.cli.options import DatasetOption, JsonOption, StoreArgument, StoreOption, WhereOption, YesOption
 
 app = typer.Typer(
@@ -320,6 +320,7 @@ def export_webdataset(
 app.add_typer(bench_app, name="bench")
 app.add_typer(evaluate_app, name="evaluate")
 app.command()(train)
+app.command()(label)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`dataengine train` and `dataengine evaluate`: models of what is in a store, and verdicts on what they say."""
+"""`dataengine train`, `dataengine label` and `dataengine evaluate`: models of what is in a store, what they say, and verdicts on it."""
 
 from __future__ import annotations
 
@@ -101,5 +101,94 @@ def evaluate_downstream(
         workers,
         local,
         address,
+        as_json,
+    )
+
+
+@evaluate_app.command("labels")
+def evaluate_labels(
+    store: StoreArgument,
+    dataset: Annotated[list[str], typer.Option("--dataset", help="A dataset whose episodes are judged; may be given several times.")],
+    out: Annotated[str, typer.Option("--out", help="Folder of the report: labels.json, report.html and predictions/.")],
+    label_set: Annotated[list[str] | None, typer.Option("--label-set", help="A label set of the store; may be given several times.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Folder of a model that labels now; may be given several times.")] = None,
+    learn: Annotated[
+        list[str] | None, typer.Option("--learn", metavar="KIND[=SETTINGS.yaml]", help="A kind of model that learns anew from each fold: idm, single_frame.")
+    ] = None,
+    baselines: Annotated[str, typer.Option("--baselines", help="all, none, or names with commas between.")] = "all",
+    train_dataset: Annotated[
+        list[str] | None, typer.Option("--train-dataset", help="What baselines learn from; by default other episodes of --dataset.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="datasets, episodes (in folds), each_episode, or halves (of each episode, in time).")] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="With --split episodes: how many.")] = 5,
+    against: Annotated[list[str] | None, typer.Option("--against", help="action (what was commanded) or state (what was achieved); by default both.")] = None,
+    where: WhereOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many episodes of each dataset.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, of what learns, and of the resampling of episodes.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="Where models run: cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how good labels of actions are: against what was measured, on episodes that were not learned from, beside baselines."""
+    from pipelines.commands import judging_labels
+
+    judging_labels.labels(
+        store,
+        dataset,
+        label_set or [],
+        model or [],
+        learn or [],
+        baselines,
+        train_dataset or [],
+        split,
+        folds,
+        against or [],
+        where,
+        limit,
+        seed,
+        device,
+        out,
+        as_json,
+    )
+
+
+def label(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="idm, latent, mapped, value, flow_ridge or retarget.")],
+    store: Annotated[str, typer.Option("--store", metavar="STORE[@REF]", help="The store whose episodes are labelled, optionally as a version has them.")],
+    label_set: Annotated[str, typer.Option("--label-set", help="The name that the labels get; it stands for one model with one set of parameters.")],
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="A dataset to label; may be given several times.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Folder of the model, as `dataengine train` wrote it; retarget needs none.")] = None,
+    where: WhereOption = None,
+    abstain: Annotated[float | None, typer.Option("--abstain", help="Leave out values with a confidence below this (0 to 1); they are null.")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="A YAML file with the settings of a method that needs no model.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="One such setting; may be given several times.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many steps the model is asked about at once.")] = 64,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="How many actors hold the model; by default one a GPU, else one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Label at most this many more episodes.")] = None,
+    single_writer: Annotated[bool, typer.Option("--single-writer", help="Write to an object store without conditional put; nobody else may write.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Label every step of episodes with a model, beside what was recorded; run it again to go on where it stopped."""
+    from pipelines.commands import labelling
+
+    labelling.label(
+        method,
+        store,
+        label_set,
+        dataset or [],
+        model,
+        where,
+        abstain,
+        config,
+        option or [],
+        batch_size,
+        device,
+        workers,
+        local,
+        address,
+        limit,
+        single_writer,
         as_json,
     )

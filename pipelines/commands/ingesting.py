@@ -91,8 +91,8 @@ def retry(store: str, config: str | None, blur_faces: bool, scrub: bool, local: 
     carry_through(lambda bar: run(job, runtime, bar), runtime, as_json)
 
 
-def carry_through(work: Callable[[Bar], Report], runtime: Runtime, as_json: bool) -> None:
-    """Run a job to its end, print what it did, and exit with its code."""
+def carry_through(work: Callable[[Bar], Any], runtime: Runtime, as_json: bool, tell: Callable[[Any], None] | None = None) -> None:
+    """Run a job to its end, print what it did with `tell` (see `say`), and exit with its code."""
     bar = Bar()
     try:
         report = work(bar)
@@ -106,7 +106,7 @@ def carry_through(work: Callable[[Bar], Report], runtime: Runtime, as_json: bool
     if as_json:
         print_json({key: value for key, value in asdict(report).items() if key != "ignored_files"} | {"ignored_files": report.ignored_files})
     else:
-        say(report)
+        (tell or say)(report)
     sys.stdout.flush()
     raise typer.Exit(report.exit_code)
 

@@ -1,0 +1,216 @@
+"""Labelling with a model of inverse dynamics: windows of frames in, labels with intervals and confidences out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dataengine.core.action_spec import ActionSpec
+from dataengine.core.arrays import Array
+from dataengine.core.column import Column
+from dataengine.core.digest import digest_json
+from dataengine.core.errors import UsageError
+from dataengine.core.labelling import Needs, Watched
+from dataengine.core.labels import Labels, LabelSet
+from dataengine.labels.idm_bodies import Body
+from dataengine.labels.idm_windows import needs_of, require_rate, step_places, target_answers, window_seconds
+from dataengine.models.calibration import Calibration, Voted, answered, entry_sigmas, vote
+from dataengine.models.inverse_dynamics import InverseDynamicsConfig
+from dataengine.models.inverse_dynamics_fit import IdmModule
+
+KIND = "idm"
+MODEL_ROWS = 64  # steps that are answered for at once
+
+
+class IdmLabeller:
+    """Labels steps with a trained model: see `dataengine.core.labelling.Labeller`."""
+
+    def __init__(
+        self,
+        config: InverseDynamicsConfig,
+        module: IdmModule,
+        bodies: Sequence[Body],
+        specs: Sequence[Mapping[str, ActionSpec]],
+        calibrations: Sequence[Mapping[str, Calibration]],
+        model: str = "0" * 32,
+        trained_on: str | None = None,
+        body: str | None = None,
+    ) -> None:
+        self._config = config
+        self._module: Any = module.eval()
+        self._bodies, self._specs, self._calibrations = bodies, specs, calibrations
+        self._model, self._trained_on = model, trained_on
+        self._chosen = self._named(body) if body is not None else None
+
+    def _named(self, name: str) -> int:
+        for number, body in enumerate(self._bodies):
+            if name in (body.name, body.embodiment, *body.datasets):
+                return number
+        raise UsageError(f"body {name!r}: must be one that the model was trained on, known: {', '.join(body.name for body in self._bodies)}")
+
+    def body_of(self, episode: Watched) -> int:
+        """Return the number of the body whose actions an episode is labelled with: the chosen one, that of its dataset or embodiment, or the only one where nobody knows.
+
+        Raises:
+            UsageError: the model was not trained on this body.
+        """
+        if self._chosen is not None:
+            return self._chosen
+        for number, body in enumerate(self._bodies):
+            if episode.dataset in body.datasets and episode.embodiment == body.embodiment:
+                return number
+        same = [number for number, body in enumerate(self._bodies) if body.embodiment is not None and body.embodiment == episode.embodiment]
+        if same:
+            return same[0]
+        if episode.embodiment is None and len(self._bodies) == 1:
+            return 0
+        known = ", ".join(body.name for body in self._bodies)
+        raise UsageError(
+            f"episode {episode.episode_id} of {episode.dataset}: must be of a body that the model was trained on ({known}), got {episode.embodiment or 'one that is not known'}; choose one of them as the body"
+        )
+
+    @property
+    def needs(self) -> Needs:
+        """What it must see."""
+        return needs_of(self._config)
+
+    def label_set(self, name: str) -> LabelSet:
+        """Return what all its labels have in common."""
+        config = self._config
+        seen = {"cameras": list(config.cameras), "size": list(config.size), "fit": config.fit, "values": "RGB in [0, 1]"}
+        parameters: dict[str, Any] = {"method": KIND, "window_s": list(window_seconds(config)), "gap_s": config.gap_s, "interval": 0.68}
+        parameters |= {"calibration": digest_json([{k: c.as_json() for k, c in each.items()} for each in self._calibrations])}
+        if self._chosen is not None:
+            parameters["body"] = self._bodies[self._chosen].name
+        return LabelSet(name, self._model, self._trained_on, digest_json(seen), parameters)
+
+    def inputs(self, part: Watched, steps: Array) -> dict[str, Array]:
+        """Return the frames (n, T, H, W, 3) of each camera, where there are some (n, T), and the number of the body."""
+        require_rate(self._config, f"episode {part.episode_id} of {part.dataset}", part.rate_hz)
+        places, beyond = part.near(steps, window_seconds(self._config))
+        found: dict[str, Array] = {"body": np.full(len(steps), self.body_of(part), np.int64)}
+        for camera in self._config.cameras:
+            if camera in part.pictures:
+                found[camera] = part.pictures[camera][places]
+                found[f"{camera}.there"] = ~beyond & part.seen[camera][places]
+            else:
+                found[camera] = np.zeros((*places.shape, *self._config.size, 3), np.uint8)
+                found[f"{camera}.there"] = np.zeros(places.shape, np.bool_)
+        return found
+
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the model says of each transition of each window, arrays (n, K, ...), as wide as the widest body needs."""
+        import torch
+
+        cameras = self._config.cameras
+        device = self._module.network.query.device
+        with torch.inference_mode():
+            clips = torch.stack([torch.from_numpy(np.ascontiguousarray(inputs[camera])).to(device) for camera in cameras], dim=1).float() / 255
+            there = torch.stack([torch.from_numpy(np.ascontiguousarray(inputs[f"{camera}.there"])).to(device) for camera in cameras], dim=1)
+            spoken = self._module(clips, there, torch.from_numpy(np.ascontiguousarray(inputs["body"])).to(device))
+            found = self._blank(len(inputs["body"]))
+            for each in spoken:
+                rows = each.rows.cpu().numpy()
+                number = int(inputs["body"][rows[0]])
+                for target, said in each.said.items():
+                    read = self._module.network.bodies[number][target].read(said)
+                    parts = {"value": read.value, "variance": read.variance, "rotation": read.rotation, "turn_variance": read.turn_variance}
+                    parts |= {f"odds{place}": odds for place, odds in enumerate(read.odds)}
+                    for name, tensor in parts.items():
+                        array = tensor.float().cpu().numpy()
+                        found[f"{target}.{name}"][(rows, *(slice(0, size) for size in array.shape[1:]))] = array
+        return found
+
+    def _blank(self, count: int) -> dict[str, Array]:
+        """Return answers of zeros that have room for every body's."""
+        transitions = len(self._config.transitions)
+        found: dict[str, Array] = {}
+        for target in self._config.targets:
+            specs = [each[target] for each in self._specs if target in each]
+            if not specs:
+                continue
+            wide, turns = max(len(spec.scaled_entries) for spec in specs), max(len(spec.of_kind("rotation")) for spec in specs)
+            sizes = {"value": (wide,), "variance": (wide,), "rotation": (turns, 3, 3), "turn_variance": (turns,)}
+            most = max(len(spec.level_counts) for spec in specs)
+            for place in range(most):
+                sizes[f"odds{place}"] = (max(spec.level_counts[place] for spec in specs if place < len(spec.level_counts)),)
+            found |= {f"{target}.{name}": np.zeros((count, transitions, *size), np.float32) for name, size in sizes.items()}
+        return found
+
+    def answers(self, episode: Watched) -> dict[str, Array]:
+        """Return the answers for all steps of an episode that is seen whole."""
+        parts = [self.answer(self.inputs(episode, np.arange(start, min(start + MODEL_ROWS, episode.steps)))) for start in range(0, episode.steps, MODEL_ROWS)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def labels(self, episode: Watched, answers: Mapping[str, Array]) -> Labels:
+        """Return the labels of an episode."""
+        number = self.body_of(episode)
+        found: dict[str, Any] = {name: {} for name in ("columns", "specs", "valid", "low", "high", "confidence")}
+        for target, spec in self._specs[number].items():
+            column = self._column(number, target, spec)
+            places, counts = step_places(target, episode, self._config)
+            own = _own(target_answers(answers, target), spec)
+            voted = vote(places, counts, own, self._calibrations[number][target], episode.steps)
+            values, low, high, confidence = told_of(spec, voted, self._calibrations[number][target])
+            shape = (episode.steps, *(int(size or 1) for size in column.shape))
+            found["columns"][column.name], found["low"][column.name], found["high"][column.name] = (
+                each.astype(column.dtype).reshape(shape) for each in (values, low, high)
+            )
+            found["specs"][column.name] = column
+            found["valid"][column.name] = voted.windows > 0
+            found["confidence"][column.name] = np.where(voted.windows > 0, confidence, 0).astype(np.float32)
+        return Labels(**found)
+
+    def _column(self, number: int, target: str, spec: ActionSpec) -> Column:
+        body = self._bodies[number]
+        if target == "command":
+            assert body.action is not None
+            return replace(
+                body.action,
+                dtype="float32",
+                meaning="action",
+                action_source="idm",
+                align=None,
+                doc=f"{body.action.doc} (said by an inverse-dynamics model)".strip(),
+            )
+        assert body.state is not None
+        doc = f"change of {body.state.name} until {self._config.gap_s:g} s later, rotations as rotation vectors in rad in the state's frame (said by an inverse-dynamics model)"
+        return Column(
+            spec.name, dtype="float32", shape=(spec.width,), dims=spec.dims, unit=body.state.unit, frame=body.state.frame, action_source="idm", doc=doc
+        )
+
+
+def _own(answers: Mapping[str, Array], spec: ActionSpec) -> dict[str, Array]:
+    """Return answers as wide as a body's own."""
+    wide, turns = len(spec.scaled_entries), len(spec.of_kind("rotation"))
+    widths = {"value": wide, "variance": wide, "rotation": turns, "turn_variance": turns}
+    widths |= {f"odds{place}": count for place, count in enumerate(spec.level_counts)}
+    return {name: answers[name][:, :, :width] for name, width in widths.items()}
+
+
+def told_of(spec: ActionSpec, voted: Voted, calibration: Calibration) -> tuple[Array, Array, Array, Array]:
+    """Return the label (T, D), the ends of its 68 % interval, and the confidence (T,): the mean over entries of how much of what usually varies is known."""
+    values, shares = answered(spec, voted, calibration)
+    sigma = entry_sigmas(spec, voted, calibration)
+    half = sigma * np.array(calibration.reach68)
+    low, high = values - half, values + half
+    known = np.ones((len(values), 0))
+    if spec.scaled_entries:
+        spreads = np.array([spread for part in spec.of_kind("scaled") for spread in part.spread])
+        known = np.concatenate([known, 1 / (1 + np.square(half[:, list(spec.scaled_entries)] / spreads))], axis=1)
+    for place, part in enumerate(spec.of_kind("levels")):
+        entry, share = part.entries[0], shares[place]
+        order = np.argsort(-share, axis=1)
+        taken = np.cumsum(np.take_along_axis(share, order, axis=1), axis=1) - np.take_along_axis(share, order, axis=1) < 0.68  # until 68 % are among them
+        levels = np.array(part.levels)[order]
+        low[:, entry], high[:, entry] = np.where(taken, levels, np.inf).min(axis=1), np.where(taken, levels, -np.inf).max(axis=1)
+        known = np.concatenate([known, share.max(axis=1, keepdims=True)], axis=1)
+    for part in spec.of_kind("rotation"):
+        unit = part.gain if part.rotation in ("rpy", "rotvec") else 1.0
+        angle = half[:, part.entries[0]] * unit * np.sqrt(3) / part.spread[0]
+        known = np.concatenate([known, 1 / (1 + np.square(angle))[:, None]], axis=1)
+    confidence = known.mean(axis=1) if known.shape[1] else np.ones(len(values))
+    return values, low, high, np.clip(confidence, 0, 1)

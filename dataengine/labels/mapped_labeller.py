@@ -1,0 +1,165 @@
+"""Labelling with a mapping from latent actions to real ones: values with intervals and confidences, in the columns that an inverse-dynamics model would fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataengine.core.action_spec import ActionSpec
+from dataengine.core.arrays import Array
+from dataengine.core.column import Column
+from dataengine.core.digest import digest_json
+from dataengine.core.errors import UsageError
+from dataengine.core.labelling import Needs, Watched
+from dataengine.core.labels import Labels, LabelSet
+from dataengine.labels.idm_bodies import Body
+from dataengine.labels.idm_labeller import told_of
+from dataengine.labels.latent import GAP, ROWS, LatentLabeller
+from dataengine.models.calibration import Calibration, vote
+
+if TYPE_CHECKING:
+    from dataengine.models.mapped_action import MappedModule
+
+KIND = "mapped"
+SAID = ("value", "variance", "rotation", "turn_variance")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """How a target of a body is predicted, and how its predictions are corrected."""
+
+    spec: ActionSpec
+    calibration: Calibration
+
+
+class MappedLabeller:
+    """Labels each step with the command at it and the displacement until a gap later, read off the latent of that gap.
+
+    Args:
+        module: the mapping, on its device.
+        latent: the labeller of its latents.
+        bodies: whose actions it can say.
+        targets: of each body by name.
+        model: its digest.
+        trained_on: `<store id>@<version>`.
+    """
+
+    def __init__(
+        self,
+        module: MappedModule,
+        latent: LatentLabeller,
+        bodies: Sequence[Body],
+        targets: Sequence[Mapping[str, Target]],
+        model: str,
+        trained_on: str | None,
+    ) -> None:
+        self.module, self.latent = module.eval(), latent
+        self._bodies, self._targets = bodies, targets
+        self._model, self._trained_on = model, trained_on
+
+    @property
+    def needs(self) -> Needs:
+        return self.latent.needs
+
+    def label_set(self, name: str) -> LabelSet:
+        seen = self.latent.label_set(name)
+        calibration = digest_json([{target: each.calibration.as_json() for target, each in targets.items()} for targets in self._targets])
+        parameters = {"method": KIND, "gap_s": self.latent.gap_s, "latent_model": self.latent.model, "calibration": calibration, "interval": 0.68}
+        return LabelSet(name, self._model, self._trained_on, seen.preprocessing, parameters)
+
+    def body_of(self, episode: Watched) -> int:
+        """Return the number of the body whose actions an episode is labelled with: that of its dataset or its embodiment, or the only one where nobody knows.
+
+        Raises:
+            UsageError: the mapping does not know this body.
+        """
+        for number, body in enumerate(self._bodies):
+            if (episode.dataset in body.datasets and episode.embodiment == body.embodiment) or (
+                body.embodiment is not None and body.embodiment == episode.embodiment
+            ):
+                return number
+        if episode.embodiment is None and len(self._bodies) == 1:
+            return 0
+        known = ", ".join(body.name for body in self._bodies)
+        raise UsageError(
+            f"episode {episode.episode_id} of {episode.dataset}: must be of a body that the mapping was trained on ({known}), got {episode.embodiment or 'one that is not known'}"
+        )
+
+    def inputs(self, part: Watched, steps: Array) -> dict[str, Array]:
+        return {**self.latent.inputs(part, steps), "body": np.full(len(steps), self.body_of(part), np.int64)}
+
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        import torch
+
+        count = len(inputs["body"])
+        found = self._blank(count)
+        found |= {"there": inputs["there"], GAP: inputs[GAP]}
+        device = next(self.module.parameters()).device
+        with torch.inference_mode():
+            for start in range(0, count, ROWS):
+                clips = torch.from_numpy(np.array(inputs["pictures"][start : start + ROWS])).to(device).float() / 255
+                read, _ = self.module(clips)
+                bodies = inputs["body"][start : start + ROWS]
+                for number in sorted(set(bodies.tolist())):
+                    mine = np.flatnonzero(bodies == number)
+                    for target in self._targets[number]:
+                        head = self.module.head(number, target)
+                        said = head.read(head(read[torch.from_numpy(mine).to(device)]))
+                        parts: dict[str, Any] = {name: getattr(said, name) for name in SAID} | {f"odds{place}": odds for place, odds in enumerate(said.odds)}
+                        for name, tensor in parts.items():
+                            array = tensor.float().cpu().numpy()
+                            found[f"{target}.{name}"][start + mine, : array.shape[1]] = array
+        return found
+
+    def _blank(self, count: int) -> dict[str, Array]:
+        """Return answers of zeros (n, ...) that have room for those of every body."""
+        sizes: dict[str, list[int]] = {}
+        for targets in self._targets:
+            for target, each in targets.items():
+                wide, turns = len(each.spec.scaled_entries), len(each.spec.of_kind("rotation"))
+                widths = {"value": wide, "variance": wide, "rotation": turns, "turn_variance": turns}
+                widths |= {f"odds{place}": levels for place, levels in enumerate(each.spec.level_counts)}
+                for name, width in widths.items():
+                    sizes.setdefault(f"{target}.{name}", []).append(width)
+        return {name: np.zeros((count, max(widths), *((3, 3) if name.endswith(".rotation") else ())), np.float32) for name, widths in sizes.items()}
+
+    def spoken(self, answers: Mapping[str, Array], number: int, target: str) -> tuple[dict[str, Array], Array, Array]:
+        """Return what was said of a target of a body as of windows with one transition: parts (T, 1, ...), the steps (T, 1), and whether there is an answer (T, 1)."""
+        spec = self._targets[number][target].spec
+        wide, turns = len(spec.scaled_entries), len(spec.of_kind("rotation"))
+        widths = {"value": wide, "variance": wide, "rotation": turns, "turn_variance": turns}
+        widths |= {f"odds{place}": levels for place, levels in enumerate(spec.level_counts)}
+        parts = {name: answers[f"{target}.{name}"][:, None, :width] for name, width in widths.items()}
+        there = answers["there"].astype(np.bool_)
+        return parts, np.arange(len(there))[:, None], there[:, None]
+
+    def labels(self, episode: Watched, answers: Mapping[str, Array]) -> Labels:
+        number = self.body_of(episode)
+        found: dict[str, Any] = {name: {} for name in ("columns", "specs", "valid", "low", "high", "confidence")}
+        for target, each in self._targets[number].items():
+            column = self._column(number, target, each.spec)
+            parts, places, there = self.spoken(answers, number, target)
+            voted = vote(places, there, parts, each.calibration, episode.steps)
+            values, low, high, confidence = told_of(each.spec, voted, each.calibration)
+            shape = (episode.steps, *(int(size or 1) for size in column.shape))
+            for name, numbers in (("columns", values), ("low", low), ("high", high)):
+                found[name][column.name] = numbers.astype(column.dtype).reshape(shape)
+            found["specs"][column.name] = column
+            found["valid"][column.name] = there[:, 0]
+            found["confidence"][column.name] = np.where(there[:, 0], confidence, 0).astype(np.float32)
+        return Labels(**found)
+
+    def _column(self, number: int, target: str, spec: ActionSpec) -> Column:
+        body = self._bodies[number]
+        if target == "command":
+            assert body.action is not None
+            doc = f"{body.action.doc} (read off a latent action)".strip()
+            return replace(body.action, dtype="float32", meaning="action", action_source="latent", align=None, doc=doc)
+        assert body.state is not None
+        doc = f"change of {body.state.name} until {self.latent.gap_s:g} s later, rotations as rotation vectors in rad (read off a latent action)"
+        return Column(
+            spec.name, dtype="float32", shape=(spec.width,), dims=spec.dims, unit=body.state.unit, frame=body.state.frame, action_source="latent", doc=doc
+        )

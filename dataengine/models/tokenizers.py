@@ -1,0 +1,146 @@
+"""Frames into tokens: a learned stem of convolutions, a ViT on patches, or a frozen encoder from a folder (see `frozen_encoder`)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field as Setting
+from torch import Tensor, nn
+
+from dataengine.core.config import Config
+from dataengine.models.blocks import Attention, FeedForward, Norm
+
+
+class FrameTokenizer(Protocol):
+    """Clips into tokens of each frame.
+
+    `tokens` is S, the number of tokens of a frame. What is asked with clips (B, T, H, W, 3) in [0, 1] and `there` (B, T) bool, False where there is no frame,
+    gives (B, T, S, C); what it gives where there is none is not used.
+    """
+
+    tokens: int
+
+    def __call__(self, clips: Tensor, there: Tensor) -> Tensor: ...
+
+
+class TokenizerConfig(Config):
+    """How frames become tokens.
+
+    Attributes:
+        kind: "conv", a stem of convolutions; "patch", a ViT on patches; "frozen", the encoder in `folder`.
+        channels: of the convolutions, each of which halves the picture but the last, which keeps its size.
+        differences: give the stem what changed since the frame before and what changes until the next, beside the frame: without it small nets find motion late.
+        readout: what tokens of the stem are. "grid": one for each place. "flat": one, of all places together. "points": one, of the places where feature maps
+            are strongest (their soft arg max: Levine et al. 2016, "End-to-end training of deep visuomotor policies"). "both": one flat, one of points.
+        patch: side of a patch in px.
+        depth: blocks within a frame of the ViT.
+        folder: of a frozen encoder, as its publishers lay it out: config.json and model.safetensors.
+        pooled: mean over squares of so many patches a side of a frozen encoder.
+    """
+
+    kind: Literal["conv", "patch", "frozen"] = "conv"
+    channels: tuple[int, ...] = (24, 48, 64)
+    differences: bool = True
+    readout: Literal["grid", "flat", "points", "both"] = "both"
+    patch: int = Setting(default=8, ge=1)
+    depth: int = Setting(default=2, ge=1)
+    folder: str | None = None
+    pooled: int = Setting(default=1, ge=1)
+
+
+def with_differences(clips: Tensor, there: Tensor) -> Tensor:
+    """Return clips (B, T, H, W, 9): each frame about 0, what changed since the frame before and what changes until the next; 0 where one of the two is not there."""
+    centred = (clips - 0.5) * there[:, :, None, None, None]
+    change = (clips[:, 1:] - clips[:, :-1]) * (there[:, 1:] & there[:, :-1])[:, :, None, None, None]
+    none = torch.zeros_like(clips[:, :1])
+    return torch.cat([2 * centred, 4 * torch.cat([none, change], dim=1), 4 * torch.cat([change, none], dim=1)], dim=-1)
+
+
+class ConvStem(nn.Module):
+    """Convolutions over each frame and the changes around it; then tokens of all places together, of the strongest places, or of each place."""
+
+    def __init__(self, config: TokenizerConfig, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self._differences, self._readout = config.differences, config.readout
+        channels = (9 if config.differences else 3, *config.channels)
+        last = len(config.channels) - 1
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, after, 5 if place == 0 else 3, stride=1 if place == last and last > 0 else 2, padding=2 if place == 0 else 1)
+            for place, (before, after) in enumerate(itertools.pairwise(channels))
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(max(1, after // 8), after) for after in channels[1:])
+        with torch.no_grad():
+            height, wide = self._maps(torch.zeros(1, channels[0], *size))[-1].shape[-2:]
+        deep = channels[-1]
+        self.tokens = {"grid": height * wide, "flat": 1, "points": 1, "both": 2}[config.readout]
+        if config.readout == "grid":
+            self.project = nn.Linear(deep, width)
+            self.place = nn.Parameter(0.02 * torch.randn(height * wide, width))
+        if config.readout in ("flat", "both"):
+            self.narrow = nn.Conv2d(deep, 16, 1)
+            self.flat = nn.Linear(16 * height * wide, width)
+        if config.readout in ("points", "both"):
+            self.heat = nn.Conv2d(deep, deep, 1)
+            self.point = nn.Linear(3 * deep, width)
+            rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, wide), indexing="ij")
+            self.register_buffer("places", torch.stack([rows.flatten(), columns.flatten()], dim=1), persistent=False)  # (H W, 2)
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = F.silu(norm(layer(x)))
+            found.append(x)
+        return found
+
+    def forward(self, clips: Tensor, there: Tensor) -> Tensor:
+        batch, frames = clips.shape[:2]
+        seen = with_differences(clips, there) if self._differences else (clips - 0.5) * 2
+        x = self._maps(seen.flatten(0, 1).permute(0, 3, 1, 2))[-1]  # (B T, C, H', W'), which lies with the channels last in memory
+        found = []
+        if self._readout == "grid":
+            found.append(self.project(x.flatten(2).transpose(1, 2)) + self.place)
+        if self._readout in ("flat", "both"):
+            found.append(self.flat(self.narrow(x).flatten(1))[:, None])
+        if self._readout in ("points", "both"):
+            heat = self.heat(x).flatten(2)  # (B T, C, H' W')
+            share = heat.softmax(dim=-1)
+            where = share @ self.places  # (B T, C, 2)
+            found.append(self.point(torch.cat([4 * where.flatten(1), (share * heat).sum(-1)], dim=1))[:, None])
+        return torch.cat(found, dim=1).unflatten(0, (batch, frames))  # (B, T, S, C)
+
+
+class PatchViT(nn.Module):
+    """Patches into tokens with learned places, and blocks of attention within each frame."""
+
+    def __init__(self, config: TokenizerConfig, width: int, size: tuple[int, int], heads: int) -> None:
+        super().__init__()
+        self._differences = config.differences
+        self.embed = nn.Conv2d(9 if config.differences else 3, width, config.patch, stride=config.patch)
+        self.tokens = (size[0] // config.patch) * (size[1] // config.patch)
+        self.place = nn.Parameter(0.02 * torch.randn(self.tokens, width))
+        self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(config.depth))
+        self.feeds = nn.ModuleList(FeedForward(width) for _ in range(config.depth))
+        self.norms = nn.ModuleList(Norm(width) for _ in range(2 * config.depth))
+
+    def forward(self, clips: Tensor, there: Tensor) -> Tensor:
+        batch, frames = clips.shape[:2]
+        seen = with_differences(clips, there) if self._differences else (clips - 0.5) * 2
+        x = self.embed(seen.flatten(0, 1).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2) + self.place  # (B T, S, C)
+        for place, (attention, feed) in enumerate(zip(self.attentions, self.feeds, strict=True)):
+            x = x + attention(self.norms[2 * place](x))
+            x = x + feed(self.norms[2 * place + 1](x))
+        return x.unflatten(0, (batch, frames))
+
+
+def tokenizer_of(config: TokenizerConfig, width: int, size: tuple[int, int], heads: int) -> nn.Module:
+    """Return the tokenizer of a configuration for frames of a size (height, width); a `FrameTokenizer`."""
+    if config.kind == "conv":
+        return ConvStem(config, width, size)
+    if config.kind == "patch":
+        return PatchViT(config, width, size, heads)
+    from dataengine.models.frozen_encoder import FrozenEncoder
+
+    return FrozenEncoder(config, width)

@@ -1,0 +1,144 @@
+"""The training job: a version in, a model's folder out, the same for the same choices, whatever happened on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataengine.core.errors import UsageError
+from dataengine.core.objects import open_objects
+from dataengine.models.checkpoint import load_checkpoint
+from dataengine.store.store import open_store
+from dataengine.versions.removal import plan_removal, remove
+from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, train
+from tests.support.square_store import make_square_store
+
+MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8]}}
+FIT = {"steps": 12, "batch_size": 8, "save_every": 5, "log_every": 3, "warmup_steps": 2}
+CONFIG = TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.34))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_square_store(tmp_path_factory.mktemp("square") / "store")
+
+
+@pytest.fixture(scope="module")
+def job(store: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
+    return TrainJob("idm", str(store), str(tmp_path_factory.mktemp("models") / "first"), ("square",), CONFIG, seed=3, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(job: TrainJob) -> dict[str, Any]:
+    return train(job)
+
+
+def test_the_folder_says_what_was_learned_from(job: TrainJob, trained: Mapping[str, Any]) -> None:
+    out = Path(job.out)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "curve.jsonl", "model.safetensors", "report.html", "train.json"]
+    assert trained["trained_on"].endswith("@1")
+    recipe = trained["recipe"]
+    assert (recipe["version"], recipe["datasets"], recipe["seed"]) == (1, ["square"], 3)
+    assert len(recipe["held_out"]["square"]) == 2  # a third of six episodes
+    assert trained["samples"] == 4 * 60
+    assert [json.loads(line)["step"] for line in (out / "curve.jsonl").read_text().splitlines()] == [3, 6, 9, 12]
+    assert load_checkpoint(out).digest == trained["model"]
+    assert trained["model"] in (out / "report.html").read_text()
+
+
+def test_the_same_choices_give_the_same_model_with_any_number_of_workers(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path) -> None:
+    again = train(replace(job, out=str(tmp_path / "again"), workers=1))
+    assert again["model"] == trained["model"]
+    other = train(replace(job, out=str(tmp_path / "other"), seed=4))
+    assert other["model"] != trained["model"]
+
+
+def test_a_finished_model_is_not_trained_again(job: TrainJob, trained: Mapping[str, Any]) -> None:
+    before = (Path(job.out) / "model.safetensors").stat().st_mtime_ns
+    assert train(job)["model"] == trained["model"]
+    assert (Path(job.out) / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_killed_training_goes_on_to_the_same_model(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    config = tmp_path / "idm.yaml"
+    config.write_text(json.dumps({"model": MODEL, "fit": FIT, "held_out": {"share": 0.34}}))
+    words = ["train", "idm", "--store", job.store, "--dataset", "square", "--out", str(out), "--config", str(config), "--seed", "3", "--device", "cpu"]
+    running = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    place = out / "run" / "state.json"
+    while not place.exists() and running.poll() is None:
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    if not (out / "config.json").exists():  # else it was faster than the signal
+        assert json.loads(place.read_text())["step"] in (5, 10, 12)
+    assert train(replace(job, out=str(out)))["model"] == trained["model"]
+    assert [json.loads(line)["step"] for line in (out / "curve.jsonl").read_text().splitlines()] == [3, 6, 9, 12]
+
+
+def test_a_training_that_was_cut_keeps_to_the_version_it_began_with(job: TrainJob, tmp_path: Path) -> None:
+    store = make_square_store(tmp_path / "store", 2)
+    cut = replace(job, store=str(store), out=str(tmp_path / "cut"), config=TrainingConfig(model=MODEL, fit={**FIT, "learning_rate": 1e30, "clip_norm": 1e30}))
+    with pytest.raises(UsageError, match="finite"):
+        train(cut)
+    assert json.loads((tmp_path / "cut" / "run" / "recipe.json").read_text())["version"] == 1
+    objects = open_objects(str(store))
+    remove(objects, plan_removal(open_store(str(store)), "source_key = '1'"), "rm")
+    with pytest.raises(UsageError, match="finite"):  # and not: another version
+        train(cut)
+    with pytest.raises(UsageError, match=r"another .*version"):
+        train(replace(cut, store=f"{store}@2"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "idn"}, "did you mean 'idm'"),
+        ({"datasets": ("squares",)}, "did you mean 'square'"),
+        ({"datasets": ()}, "must name a dataset"),
+        ({"scale": "tinny"}, "did you mean 'tiny'"),
+        ({"where": "stepz > 3"}, "stepz"),
+        ({"where": "steps > 1000"}, "holds no episode for which"),
+        ({"device": "gpu"}, "auto, cpu or cuda"),
+        ({"config": TrainingConfig(model={"widht": 3})}, "did you mean 'width'"),
+        ({"config": TrainingConfig(fit={"steps": 0})}, "steps"),
+        ({"config": TrainingConfig(held_out=HeldOutConfig(share=1.5))}, "less than 1"),
+    ],
+)
+def test_wrong_choices_are_named_and_leave_nothing(job: TrainJob, tmp_path: Path, changes: Mapping[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        train(replace(job, out=str(tmp_path / "none"), **changes))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_with_another_model_or_other_files_is_refused(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trained with another seed"):
+        train(replace(job, seed=5))
+    (tmp_path / "thesis.doc").write_text("all of it")
+    with pytest.raises(UsageError, match="holds other files"):
+        train(replace(job, out=str(tmp_path)))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_two_processes_train_one_model(job: TrainJob, tmp_path: Path) -> None:
+    from pipelines.runtime import Runtime
+
+    runtime = Runtime(workers=3)
+    try:
+        found = train(replace(job, out=str(tmp_path / "two"), ranks=2), runtime)
+    finally:
+        runtime.stop()
+    assert found["fit"]["steps"] == 12
+    assert found["recipe"]["ranks"] == 2
