@@ -18,7 +18,7 @@ Options = Mapping[str, Any]
 def _idm(checkpoint: Checkpoint, device: str, options: Options) -> Labeller:
     from dataengine.labels.idm import open_idm
 
-    return open_idm(checkpoint, device)
+    return open_idm(checkpoint, device, options.get("body"))
 
 
 def _latent(checkpoint: Checkpoint, device: str, options: Options) -> Labeller:
@@ -67,7 +67,7 @@ class Method:
 
 
 LABELLERS: dict[str, Method] = {
-    "idm": Method(_idm),
+    "idm": Method(_idm, options=("body",)),
     "latent": Method(_latent),
     "mapped": Method(_mapped),
     "value": Method(_value),
