@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,9 @@ from pydantic import Field as Setting
 from torch import Tensor, nn
 
 from dataengine.core.config import Config
-from dataengine.models.blocks import Attention, FeedForward, Norm
+from dataengine.core.errors import UsageError
+from dataengine.models.blocks import Attention, FeedForward, RMSNorm
+from dataengine.models.frozen_encoder import FrozenVit
 
 
 class FrameTokenizer(Protocol):
@@ -123,7 +125,7 @@ class PatchViT(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens, width))
         self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(config.depth))
         self.feeds = nn.ModuleList(FeedForward(width) for _ in range(config.depth))
-        self.norms = nn.ModuleList(Norm(width) for _ in range(2 * config.depth))
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * config.depth))
 
     def forward(self, clips: Tensor, there: Tensor) -> Tensor:
         batch, frames = clips.shape[:2]
@@ -135,12 +137,41 @@ class PatchViT(nn.Module):
         return x.unflatten(0, (batch, frames))
 
 
+class FrozenEncoder(nn.Module):
+    """The patches of an encoder that is not trained, pooled over squares and brought to the width of the blocks by a layer that is."""
+
+    def __init__(self, config: TokenizerConfig, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        if config.folder is None:
+            raise UsageError("tokenizer: a frozen encoder must have a folder with its config.json and model.safetensors, got none; set tokenizer.folder")
+        self.encoder = FrozenVit(config.folder)
+        self._pooled = config.pooled
+        self._grid = tuple(max(1, round(side / self.encoder.patch)) for side in size)
+        if any(side % config.pooled for side in self._grid):
+            raise UsageError(f"tokenizer: pooled must divide the {self._grid[0]} x {self._grid[1]} patches of a picture, got {config.pooled}")
+        self.tokens = (self._grid[0] // config.pooled) * (self._grid[1] // config.pooled)
+        self.norm = RMSNorm(self.encoder.width)
+        self.project = nn.Linear(self.encoder.width, width)
+        self.register_buffer("weights_digest", torch.tensor(list(bytes.fromhex(self.encoder.digest)), dtype=torch.uint8))
+
+    def forward(self, clips: Tensor, there: Tensor) -> Tensor:
+        batch, frames = clips.shape[:2]
+        with torch.no_grad():
+            x = self.encoder(clips.flatten(0, 1).permute(0, 3, 1, 2))  # (B T, h w, C)
+            if self._pooled > 1:
+                x = F.avg_pool2d(x.transpose(1, 2).unflatten(2, self._grid), self._pooled).flatten(2).transpose(1, 2)
+        return self.project(self.norm(x)).unflatten(0, (batch, frames))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *told: Any) -> None:
+        """Refuse to be used on top of another encoder than it was trained on."""
+        kept = state_dict.get(prefix + "weights_digest")
+        if kept is not None and not torch.equal(kept.cpu(), self.weights_digest.cpu()):
+            told[-1].append(f"the frozen encoder must be the one of training, {bytes(kept.tolist()).hex()}, got the weights {self.encoder.digest}")
+        super()._load_from_state_dict(state_dict, prefix, *told)
+
+
 def tokenizer_of(config: TokenizerConfig, width: int, size: tuple[int, int], heads: int) -> nn.Module:
     """Return the tokenizer of a configuration for frames of a size (height, width); a `FrameTokenizer`."""
     if config.kind == "conv":
         return ConvStem(config, width, size)
-    if config.kind == "patch":
-        return PatchViT(config, width, size, heads)
-    from dataengine.models.frozen_encoder import FrozenEncoder
-
-    return FrozenEncoder(config, width)
+    return PatchViT(config, width, size, heads) if config.kind == "patch" else FrozenEncoder(config, width, size)
