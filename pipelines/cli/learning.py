@@ -126,6 +126,9 @@ def evaluate_labels(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many episodes of each dataset.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, of what learns, and of the resampling of episodes.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Where models run: cpu or cuda.")] = "cpu",
+    latent: Annotated[
+        bool, typer.Option("--latent", help="They are latent actions: judge them by probes, by their decoder and by how codes are used.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say how good labels of actions are: against what was measured, on episodes that were not learned from, beside baselines."""
@@ -146,6 +149,7 @@ def evaluate_labels(
         limit,
         seed,
         device,
+        latent,
         out,
         as_json,
     )
