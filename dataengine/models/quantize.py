@@ -14,7 +14,6 @@ from dataengine.models.scalar_codes import Fsq
 from dataengine.models.variational import Vae
 from dataengine.models.vector_codes import Nsvq, Vq
 
-
 USUAL: dict[str, dict[str, Any]] = {  # what is taken of each kind where nothing else is said
     "vae": {"tokens": 1, "dimension": 16},
     "vq": {"tokens": 8, "dimension": 2, "codes": 16, "warmup_steps": 100},  # 32 bits; few channels a token, or most codes of a book lie where nothing is

@@ -27,7 +27,14 @@ def _columns(height: int, width: int) -> dict[str, Column]:
     space = ActionSpace("other", absolute=False, gripper=Gripper(2, closed=1.0, open=0.0), rate_hz=RATE_HZ)
     columns = [
         Column(ACTION, dtype="float32", shape=(3,), dims=("x", "y", "gripper"), meaning="action", action_source="commanded", action_space=space),
-        Column(STATE, dtype="float32", shape=(3,), dims=("x", "y", "holding"), meaning="state", doc="the square in a world of side 1, and whether it holds the thing"),
+        Column(
+            STATE,
+            dtype="float32",
+            shape=(3,),
+            dims=("x", "y", "holding"),
+            meaning="state",
+            doc="the square in a world of side 1, and whether it holds the thing",
+        ),
         Column(WHOLE, dtype="float32", shape=(4,), dims=("thing_x", "thing_y", "goal_x", "goal_y"), doc="where the thing is, and where it must go"),
         Column(CAMERA, kind="image", dtype="uint8", shape=(height, width, 3), camera=Camera("primary")),
     ]

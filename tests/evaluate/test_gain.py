@@ -29,7 +29,9 @@ def test_resampling_counts_what_policies_differ_by() -> None:
     alike, apart = resampled({"real": policies(25, 25, 25)})["real"], resampled({"real": policies(0, 25, 50)})["real"]
     assert alike.mean() == pytest.approx(0.5, abs=0.01)
     assert alike.std() == pytest.approx(0.5 / np.sqrt(150), rel=0.1)  # of 150 independent episodes
-    assert apart.std() == pytest.approx(np.sqrt(1 / 6 / 3), rel=0.1)  # shares 0, 1/2, 1 have variance 1/6, the mean of three a third of it, and next to nothing more
+    assert apart.std() == pytest.approx(
+        np.sqrt(1 / 6 / 3), rel=0.1
+    )  # shares 0, 1/2, 1 have variance 1/6, the mean of three a third of it, and next to nothing more
     with pytest.raises(ValueError, match="as many policies and episodes"):
         resampled({"real": policies(1), "pseudo": policies(1, 2)})
 
@@ -44,10 +46,13 @@ def test_recovered() -> None:
     done: Done = {"real": policies(10, 8), "perfect": policies(50, 48), "pseudo": policies(40, 42), "shuffled": policies(2, 0)}
     found = recovered(done, "pseudo")
     assert found.value == pytest.approx((0.82 - 0.18) / (0.98 - 0.18))
-    assert found.low is not None and found.high is not None and found.low < 0.8 < found.high <= 1.05
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0.8 < found.high <= 1.05
     shuffled = recovered(done, "shuffled")
     assert shuffled.value == pytest.approx((0.02 - 0.18) / 0.8)
-    assert shuffled.high is not None and shuffled.high < 0
+    assert shuffled.high is not None
+    assert shuffled.high < 0
     assert recovered({"real": done["real"], "pseudo": done["pseudo"]}, "pseudo").value is None  # nobody knows the true actions
 
 
