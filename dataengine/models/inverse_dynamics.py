@@ -76,7 +76,7 @@ SCALES: dict[str, Mapping[str, Any]] = {
         "depth": 6,
         "heads": 8,
         "size": [128, 128],
-        "tokenizer": {"channels": [64, 128, 128], "strides": [4, 2, 2], "flow": [1, 2, 4], "readout": "grid"},
+        "tokenizer": {"channels": [64, 128, 128], "strides": [8, 1, 2], "flow": [1, 2, 4], "readout": "grid"},
     },
     "base": {"width": 512, "depth": 12, "heads": 8, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 16, "depth": 4}},
     "large": {"width": 1024, "depth": 16, "heads": 16, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 14, "depth": 6}},

@@ -34,7 +34,7 @@ class TokenizerConfig(Config):
     Attributes:
         kind: "conv", a stem of convolutions; "patch", a ViT on patches; "frozen", the encoder in `folder`.
         channels, strides: of the convolutions, as many of each.
-        differences: give the stem what changed since the frame before and what changes until the next, beside the frame: without it small nets find motion late.
+        differences: give the stem what changed since the frame before and what changes until the next, beside the frame: without it, or the flow, small nets find motion late.
         flow: copies of the pictures, smaller by these factors, whose optical flow from the frame before and to the next joins the output of the first convolution, cell
             by cell; () for none. With few data it makes the difference: a net need not learn first what motion is.
         readout: what tokens of the stem are. "grid": one for each place. "flat": one, of all places together. "points": one, of the places where feature maps
@@ -46,11 +46,11 @@ class TokenizerConfig(Config):
     """
 
     kind: Literal["conv", "patch", "frozen"] = "conv"
-    channels: tuple[int, ...] = (24, 48, 48)
+    channels: tuple[int, ...] = (16, 32, 32)
     strides: tuple[int, ...] = (4, 1, 2)
     flow: tuple[int, ...] = (1, 2)
-    differences: bool = True
-    readout: Literal["grid", "flat", "points", "both"] = "both"
+    differences: bool = False
+    readout: Literal["grid", "flat", "points", "both"] = "flat"
     patch: int = Setting(default=8, ge=1)
     depth: int = Setting(default=2, ge=1)
     folder: str | None = None
@@ -88,7 +88,9 @@ class ConvStem(nn.Module):
         for stride in config.strides:
             height, wide = ((side - 1) // stride + 1 if stride < 3 else side // stride for side in (height, wide))
         deep = config.channels[-1]
-        self.tokens = {"grid": height * wide, "flat": 1, "points": 1, "both": 2}[config.readout]
+        if config.flow:  # a short way too: motion is nearly a linear function of it
+            self.moved = nn.Linear(6 * len(config.flow) * (size[0] // self._cells) * (size[1] // self._cells), width)
+        self.tokens = bool(config.flow) + {"grid": height * wide, "flat": 1, "points": 1, "both": 2}[config.readout]
         if config.readout == "grid":
             self.project = nn.Linear(deep, width)
             self.place = nn.Parameter(0.02 * torch.randn(height * wide, width))
@@ -105,11 +107,12 @@ class ConvStem(nn.Module):
         batch, frames = clips.shape[:2]
         seen = with_differences(clips, there) if self._differences else (clips - 0.5) * 2
         x = seen.flatten(0, 1).permute(0, 3, 1, 2)  # (B T, C, H, W), which lies with the channels last in memory
+        flow = flow_around(clips, there, self._cells, self._scales).flatten(0, 1).to(x.dtype) if self._scales else None
         for place, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            if place == 1 and self._scales:
-                x = torch.cat([x, flow_around(clips, there, self._cells, self._scales).flatten(0, 1).to(x.dtype)], dim=1)
+            if place == 1 and flow is not None:
+                x = torch.cat([x, flow], dim=1)
             x = F.silu(norm(layer(x)))
-        found = []
+        found = [self.moved(flow.flatten(1))[:, None]] if flow is not None else []
         if self._readout == "grid":
             found.append(self.project(x.flatten(2).transpose(1, 2)) + self.place)
         if self._readout in ("flat", "both"):

@@ -193,7 +193,7 @@ def test_labels_say_what_they_are(model: Checkpoint) -> None:
     assert labels.valid["action"].all()
     assert labels.valid["observation.state.delta"].tolist() == [True] * 29 + [False]  # nothing comes after the last step
     confidence = labels.confidence["action"]
-    assert confidence[-1] < confidence[5:-5].min()
+    assert confidence[-1] < np.median(confidence[5:-5])
     label_set = labeller.label_set("tries")
     assert (label_set.model, label_set.trained_on) == (model.digest, "store@3")
     assert label_set.parameters["gap_s"] == 0.1

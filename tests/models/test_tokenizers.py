@@ -23,7 +23,7 @@ def test_differences_are_those_to_the_frames_before_and_after() -> None:
     assert found[1].abs().sum() == 0
 
 
-@pytest.mark.parametrize(("readout", "tokens"), [("grid", 16), ("flat", 1), ("points", 1), ("both", 2)])
+@pytest.mark.parametrize(("readout", "tokens"), [("grid", 17), ("flat", 2), ("points", 2), ("both", 3)])
 def test_a_stem_gives_the_tokens_that_it_says(readout: str, tokens: int) -> None:
     torch.manual_seed(0)
     stem = ConvStem(TokenizerConfig(channels=(8, 16, 16), strides=(2, 2, 1), flow=(1, 2), readout=readout), 24, (16, 16))  # type: ignore[arg-type]
