@@ -17,7 +17,7 @@ from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.labels.idm_bodies import Body
 from dataengine.labels.idm_labeller import told_of
-from dataengine.labels.latent import GAP, ROWS, LatentLabeller
+from dataengine.labels.latent_labeller import GAP, ROWS, LatentLabeller
 from dataengine.models.calibration import Calibration, vote
 
 if TYPE_CHECKING:
