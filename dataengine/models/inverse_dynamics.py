@@ -69,7 +69,7 @@ class InverseDynamicsConfig(Config):
 
 # What E.4 of the project's notes on models plans; the numbers of parameters are those with one body of 4 + 4 dimensions.
 SCALES: dict[str, Mapping[str, Any]] = {
-    "tiny": {},
+    "tiny": {"augment": {"shift": 0.03, "saturation": 0.0}},
     "single_frame": {"before_s": 0.0, "after_s": 0.0, "tokenizer": {"differences": False, "flow": []}},
     "small": {
         "width": 256,
