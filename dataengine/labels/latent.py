@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataengine.core.digest import digest_json
-from dataengine.labels.latent_labeller import LatentLabeller, model_of
+from dataengine.labels.latent_labeller import CODE, GAP, LATENT, LatentLabeller, model_of
 from dataengine.labels.latent_training import LatentTrainee
 from dataengine.models.latent_config import LatentActionConfig
 from dataengine.models.latent_scales import FITS, SCALES
@@ -13,7 +13,7 @@ from dataengine.models.latent_scales import FITS, SCALES
 if TYPE_CHECKING:
     from dataengine.models.checkpoint import Checkpoint
 
-__all__ = ["CONFIG", "FITS", "SCALES", "LatentLabeller", "LatentTrainee", "open_latent", "trainee", "untrained_latent"]
+__all__ = ["CODE", "CONFIG", "FITS", "GAP", "LATENT", "SCALES", "LatentLabeller", "LatentTrainee", "open_latent", "trainee", "untrained_latent"]
 
 CONFIG = LatentActionConfig
 

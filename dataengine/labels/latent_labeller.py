@@ -146,4 +146,4 @@ def model_of(config: Mapping[str, Any]) -> LatentActionModel:
     from dataengine.models.latent_action import LatentActionModel
 
     guides = {name: (int(bodies), int(size)) for name, (bodies, size) in config["guides"].items()}
-    return LatentActionModel(parse_config(LatentActionConfig, config["model_config"], "config.json"), guides)
+    return LatentActionModel(parse_config(LatentActionConfig, config["model_config"], "config.json"), guides, learning=False)

@@ -91,7 +91,7 @@ class LatentTrainee:
         assert self._module is not None, "begin comes first"
         guides = {name: list(sizes) for name, sizes in self._guides.items()}
         config = {"model_config": self.config.model_dump(mode="json"), "guides": guides, "bodies": self._bodies, "bits": self._module.bottleneck.bits()}
-        return config, self._module.state_dict()
+        return config, self._module.kept()
 
 
 def _allowed(config: LatentActionConfig, facts: TrainingFacts) -> Any:

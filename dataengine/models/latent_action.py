@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dataengine.core.errors import UsageError
 from dataengine.models.augmentation import augmented
 from dataengine.models.bottleneck import Bottleneck, Passed
+from dataengine.models.frozen_encoder import FrozenVit
 from dataengine.models.latent_config import LatentActionConfig
 from dataengine.models.latent_decoder import FeatureDecoder, Told, Trunk, WarpDecoder
 from dataengine.models.latent_encoder import ENCODERS
 from dataengine.models.quantize import bottleneck
-from dataengine.models.tokenizers import tokenizer_of
 
 
 def channels_first(pictures: Tensor) -> Tensor:
@@ -74,9 +75,10 @@ class LatentActionModel(nn.Module):
     Args:
         config: what it is.
         guides: of each supervised target the number of bodies and of dimensions.
+        learning: with what only learning needs, the target of features; `kept` are the weights of the rest.
     """
 
-    def __init__(self, config: LatentActionConfig, guides: dict[str, tuple[int, int]] | None = None) -> None:
+    def __init__(self, config: LatentActionConfig, guides: dict[str, tuple[int, int]] | None = None, learning: bool = True) -> None:
         super().__init__()
         self.config = config
         tokens = config.bottleneck.tokens
@@ -88,14 +90,19 @@ class LatentActionModel(nn.Module):
         self.guides = nn.ModuleDict({name: GuideHead(bodies, config.latent, size) for name, (bodies, size) in (guides or {}).items()})
         self.features: nn.Module | None = None
         self.followed: nn.Module | None = None
-        if config.features.source == "ema":
+        if config.features.source == "ema" and learning:
             self.followed = Trunk(config.decoder_width, config.decoder_depth).requires_grad_(False)
             self.followed.load_state_dict(self.decoder.trunk.state_dict())
             self.features = FeatureDecoder(3 * config.decoder_width, config.latent, config.features.depth)
-        elif config.features.source == "frozen":
-            width = 64
-            self.followed = tokenizer_of(config.features.frozen, width, config.size, 4).requires_grad_(False)
-            self.features = FeatureDecoder(width, config.latent, config.features.depth)
+        elif config.features.source == "frozen" and learning:
+            if config.features.frozen is None:
+                raise UsageError("model: features.frozen must be the folder of an encoder, got none; set it, or features.source to ema or none")
+            self.followed = FrozenVit(config.features.frozen)
+            self.features = FeatureDecoder(self.followed.width, config.latent, config.features.depth)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return the weights that labelling needs."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(("features.", "followed."))}
 
     @property
     def bottleneck(self) -> Bottleneck:
@@ -154,9 +161,7 @@ class LatentActionModel(nn.Module):
                         mine.lerp_(theirs.detach(), 1 - self.config.features.decay)
                 before, after = (_normed(maps[-1].flatten(2).transpose(1, 2)) for maps in (self.followed(first), self.followed(last)))
             else:
-                pictures = (torch.stack([first, last], dim=1).movedim(2, -1) / 2 + 0.5).clamp(0, 1)  # (B, 2, H, W, 3)
-                there = torch.ones(pictures.shape[:2], dtype=torch.bool, device=pictures.device)
-                before, after = _normed(self.followed(pictures, there)).unbind(1)
+                before, after = (_normed(self.followed((picture / 2 + 0.5).clamp(0, 1))) for picture in (first, last))
         return (self.features(before, latent) - after).square().mean()
 
 

@@ -10,7 +10,6 @@ from pydantic import model_validator
 from dataengine.core.config import Config
 from dataengine.models.augmentation import AugmentConfig
 from dataengine.models.quantize import BottleneckConfig
-from dataengine.models.tokenizers import TokenizerConfig
 
 Gap = Annotated[float, Setting(gt=0, le=60)]
 
@@ -32,14 +31,15 @@ class SupervisionConfig(Config):
 class FeatureConfig(Config):
     """A second target: features of the last picture, told from those of the first and the latent.
 
-    `source` is "ema" for a slowly following copy of the decoder's own features, "frozen" for an encoder from a folder (see `frozen`), "none" for pixels alone.
+    `source` is "ema" for a slowly following copy of the decoder's own features, "frozen" for the patches of an encoder in the folder `frozen` (see `frozen_encoder`), "none" for
+    pixels alone. Labelling needs none of it.
     """
 
     source: Literal["none", "ema", "frozen"] = "none"
     weight: float = Setting(default=0.1, ge=0)
     decay: float = Setting(default=0.99, gt=0, lt=1)
     depth: int = Setting(default=1, ge=1)
-    frozen: TokenizerConfig = TokenizerConfig(kind="frozen")
+    frozen: str | None = None
 
 
 class LatentActionConfig(Config):

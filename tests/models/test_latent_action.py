@@ -1,15 +1,18 @@
 """A model of latent actions: gaps that are drawn, labels that count only where they may, and what it learns of a square that moves."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from dataengine.core.errors import UsageError
 from dataengine.models.augmentation import AugmentConfig
 from dataengine.models.latent_action import Guided, GuideHead, LatentActionModel, LatentFit, drawn_gaps, motion
 from dataengine.models.latent_config import FeatureConfig, LatentActionConfig, SupervisionConfig
 from dataengine.models.quantize import BottleneckConfig
+from tests.models.test_frozen_encoder import write_encoder
 
 SMALL: dict[str, Any] = {
     "size": (32, 32),
@@ -227,3 +230,19 @@ def test_the_decoder_s_start_and_the_encoder_s_pair_are_changed_differently() ->
     change = (seen["pair"][:, 0] - seen["pair"][:, 1]).abs().amax((1, 2, 3))
     still = (pictures[:, 0] == pictures[:, 1]).flatten(1).all(1)
     assert torch.equal(change == 0, still)  # both pictures of a pair in the same way
+
+
+def test_a_frozen_encoder_s_patches_are_a_target_and_no_part_of_what_is_kept(tmp_path: Path) -> None:
+    write_encoder(tmp_path, "dinov2")
+    config = LatentActionConfig(**SMALL, features=FeatureConfig(source="frozen", frozen=str(tmp_path), weight=0.5))
+    fitted = fit_of(config)
+    model = fitted.module
+    pictures, _ = squares(6, 0)
+    loss, figures = fitted.loss(batch_of(pictures), seeded())
+    loss.backward()
+    assert float(figures["features"]) > 0
+    assert float(model.features.out.weight.grad.abs().sum()) > 0
+    assert not any(name.startswith(("features", "followed")) for name in model.kept())
+    LatentActionModel(config, learning=False).load_state_dict(model.kept(), strict=True)  # and opens without the folder
+    with pytest.raises(UsageError, match=r"features\.frozen must be the folder"):
+        LatentActionModel(LatentActionConfig(**SMALL, features=FeatureConfig(source="frozen")))
