@@ -26,7 +26,7 @@ CANNOT = "cannot_label"
 
 @dataclass(frozen=True)
 class Refused:
-    """An episode that got no labels, and why: the parts of the sentence, as with a recording that is rejected."""
+    """An episode that got no labels, and why: the parts of the sentence, as with a recording that is rejected; `found` is all of it where nothing is `expected`."""
 
     dataset: str
     episode_id: str
@@ -70,8 +70,9 @@ def refusal(row: Row, error: Exception) -> Refused:
     expected = "an episode that can be labelled"
     if isinstance(error, EpisodePurged):
         return Refused(*own, "purged", f"episode {own[1]}", expected, str(error))
-    found = str(error) if isinstance(error, DataEngineError) else f"{type(error).__name__}: {error}"[:500]
-    return Refused(*own, CANNOT, f"episode {own[1]}", expected, found)
+    if isinstance(error, DataEngineError):
+        return Refused(*own, CANNOT, f"episode {own[1]}", "", str(error))  # a sentence of its own
+    return Refused(*own, CANNOT, f"episode {own[1]}", expected, f"{type(error).__name__}: {error}"[:500])
 
 
 def looked(labeller: Labeller, shards: OpenShards, rows: Sequence[Row], batch_size: int) -> Iterator[Begun | Failed | Batch]:

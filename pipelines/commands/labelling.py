@@ -67,8 +67,11 @@ def tell(report: LabelReport) -> None:
     left_out = f", {count(report.abstained, 'value')} left out as doubtful" if report.abstained else ""
     print(f"{summary(asdict(report))} ({count(report.steps, 'step')}{left_out}, {size(report.bytes)}, {report.seconds:.1f} s, {speed:,.0f} steps/s)")
     for reject in report.rejects[:SHOWN_REJECTS]:
-        found = f"expected {reject['expected']}, found {reject['found']}"
+        found = f"expected {reject['expected']}, found {reject['found']}" if reject["expected"] else reject["found"]
         print(f"rejected ({reject['check']}): {reject['dataset']} {reject['episode_id'][:12]}: {found}" + (f"; {reject['advice']}" if reject["advice"] else ""))
     if len(report.rejects) > SHOWN_REJECTS:
         print(f"and {len(report.rejects) - SHOWN_REJECTS:,} more; --json lists all")
+    if not report.landed + report.skipped:
+        print(f"no labels {report.label_set}: {report.store} is as it was, at version {report.version}")
+        return
     print(f"labels {report.label_set} by {report.method} (model {report.model[:12]}): version {report.version} of {report.store}")

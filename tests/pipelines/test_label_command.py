@@ -166,3 +166,17 @@ def test_a_wrong_call_is_answered_with_a_sentence(recorded: Path, words: tuple[s
     assert message in call.err
     assert "Traceback" not in call.err
     assert versions(recorded) == [1]
+
+
+def test_what_a_job_did_is_said_in_words(store: Path) -> None:
+    """Hand poses out of a world that has no hands: every episode is refused with the method's own sentence."""
+    call = dataengine("label", "retarget", "--store", store, "--dataset", "square", "--label-set", "hands", "--local", "--option", "frame=camera")
+    assert call.code == 3, call.err
+    lines = call.out.splitlines()
+    assert lines[0].startswith("6 found, 0 landed, 0 skipped, 6 rejected, 0 ignored (0 steps, 0 B, ")
+    first = square_rows(store)[0]["episode_id"]
+    assert any(
+        line.startswith(f"rejected (cannot_label): square {first[:12]}: episode {first} of square: must hold the poses of any hand") for line in lines[1:7]
+    )
+    assert lines[7:] == [f"no labels hands: {store} is as it was, at version 1"]
+    assert versions(store) == [1]

@@ -83,7 +83,7 @@ class Called:
 
 def command(*words: object) -> list[str]:
     """Return the words of a call of `dataengine` with this Python; warnings are errors, but not on Ray, which gives some of its own."""
-    on_ray = bool({"ingest", "materialize", "collect"} & set(words)) and "--local" not in words
+    on_ray = bool({"ingest", "materialize", "collect", "label"} & set(words)) and "--local" not in words
     strict = [] if on_ray else ["-W", "error"]
     return [sys.executable, *strict, "-m", "pipelines.cli", *map(str, words)]
 
