@@ -18,6 +18,7 @@ from dataengine.core.names import require_slug
 from dataengine.core.objects import open_objects
 from dataengine.core.protocols import Item
 from dataengine.samples.arm_environment import arm_environment
+from dataengine.samples.errand import Errand
 from dataengine.samples.moving_square import MovingSquare
 from dataengine.schema.column_json import column_to_json
 from dataengine.store.catalog import Catalog
@@ -50,6 +51,10 @@ def _square(name: str, size: Size | None) -> Environment:
     return MovingSquare(*(size or (64, 64)))
 
 
+def _errand(name: str, size: Size | None) -> Environment:
+    return Errand(*(size or (64, 64)))
+
+
 def _metaworld(name: str, size: Size | None) -> Environment:
     return MetaWorldEnvironment(name, *(size or (64, 64)))
 
@@ -62,20 +67,21 @@ def _gymnasium(name: str, size: Size | None) -> Environment:
 ENVIRONMENTS: dict[str, tuple[Callable[[str, Size | None], Environment], bool]] = {
     "arm": (_arm, False),
     "square": (_square, False),
+    "errand": (_errand, False),
     "metaworld": (_metaworld, True),
     "gym": (_gymnasium, True),
 }
 
 
 def make_environment(address: str, size: Size | None = None) -> Environment:
-    """Return an environment by its address: `arm`, `square`, `metaworld:push-v3`, `gym:CartPole-v1`.
+    """Return an environment by its address: `arm`, `square`, `errand`, `metaworld:push-v3`, `gym:CartPole-v1`.
 
     Raises:
         UsageError: there is none of this name, or something must be installed first.
     """
     kind, colon, name = address.partition(":")
     if kind not in ENVIRONMENTS or (colon and not ENVIRONMENTS[kind][1]):
-        raise UsageError(str(UnknownName("environment", address, ["arm", "square", "metaworld:<task>", "gym:<id>"])))
+        raise UsageError(str(UnknownName("environment", address, ["arm", "square", "errand", "metaworld:<task>", "gym:<id>"])))
     make, named = ENVIRONMENTS[kind]
     if named and not name:
         raise UsageError(f"environment {address!r}: must name which one, got none; say {kind}:<{'task' if kind == 'metaworld' else 'id'}>")

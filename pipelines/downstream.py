@@ -231,12 +231,12 @@ def _trials(job: GateJob, chosen: _Chosen) -> tuple[list[Trial], list[float | No
         real = choose_episodes(store, job.real, job.where_real, job.real_episodes, seed)
         others = having - set(real)
         labelled = choose_episodes(store, job.labelled, job.where_labelled, job.labelled_episodes, seed, others)
-        parts = [_read(chosen, job.real, real, None), _read(chosen, job.labelled, labelled, f"label:{job.label_set}/{chosen.label}")]
-        thresholds.append(job.confidence if job.confidence is not None else _least_sure(parts[1]))
+        own, theirs = _read(chosen, job.real, real, None), _read(chosen, job.labelled, labelled, f"label:{job.label_set}/{chosen.label}")
+        thresholds.append(job.confidence if job.confidence is not None else _least_sure(theirs))
         action = chosen.facts.columns[ACTION]
         first = sum(counts[:number])
         seeds = fresh[first : first + counts[number]]
-        trials += make_trials(*parts, action, job.cloning, seed, thresholds[-1], seeds, job.conditions, job.policy, job.max_steps)
+        trials += make_trials(own, theirs, action, job.cloning, seed, thresholds[-1], seeds, job.conditions, job.policy, job.max_steps)
     return trials, thresholds, job.confidence
 
 

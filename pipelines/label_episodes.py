@@ -47,7 +47,7 @@ class Done:
 
 
 @dataclass(frozen=True, eq=False)
-class _Begun:
+class Begun:
     """An episode whose batches follow, without its pictures."""
 
     number: int
@@ -55,7 +55,7 @@ class _Begun:
 
 
 @dataclass(frozen=True, eq=False)
-class _Failed:
+class Failed:
     """An episode of which no more batches follow."""
 
     number: int
@@ -74,14 +74,14 @@ def refusal(row: Row, error: Exception) -> Refused:
     return Refused(*own, CANNOT, f"episode {own[1]}", expected, found)
 
 
-def _looked(labeller: Labeller, shards: OpenShards, rows: Sequence[Row], batch_size: int) -> Iterator[_Begun | _Failed | Batch]:
+def looked(labeller: Labeller, shards: OpenShards, rows: Sequence[Row], batch_size: int) -> Iterator[Begun | Failed | Batch]:
     """Yield batches as the model wants them, each episode announced before; what goes wrong with an episode ends that episode alone."""
     cutter = Cutter(batch_size)
     for number, row in enumerate(rows):
         turn_to(number)
         try:
             whole = watch_numbers(shards.store, row, labeller.needs, shards)
-            yield _Begun(number, whole)
+            yield Begun(number, whole)
             for part, steps in watch_parts(shards.store, row, labeller.needs, shards=shards):
                 at = 0
                 while at < len(steps):
@@ -90,7 +90,7 @@ def _looked(labeller: Labeller, shards: OpenShards, rows: Sequence[Row], batch_s
                     yield from cutter.add(number, part.first + chosen, inputs)
                     at += len(chosen)
         except Exception as error:  # noqa: BLE001 - whatever it is, the episode is refused with it
-            yield _Failed(number, error)
+            yield Failed(number, error)
     yield from cutter.rest()
 
 
@@ -107,25 +107,21 @@ def label_episodes(labeller: Labeller, store: Store, rows: Sequence[Row], batch_
     spent = {} if seconds is None else seconds
     wholes: dict[int, tuple[Watched, Answers]] = {}
     refused: set[int] = set()  # for its answers; more of its batches, or a failure, may follow
-    shards = OpenShards(store)
-    try:
-        with ahead(_looked(labeller, shards, rows, batch_size), BATCHES_AHEAD) as events:
-            while True:
-                since = time.perf_counter()
-                event = next(events, None)
-                _add(spent, "waiting", since)
-                if event is None:
-                    break
-                if isinstance(event, _Begun):
-                    wholes[event.number] = event.whole, Answers(event.whole.steps)
-                elif isinstance(event, _Failed):
-                    if event.number not in refused:
-                        wholes.pop(event.number, None)
-                        yield refusal(rows[event.number], event.error)
-                else:
-                    yield from _answered(labeller, event, rows, wholes, refused, spent)
-    finally:
-        shards.close()
+    with OpenShards(store) as shards, ahead(looked(labeller, shards, rows, batch_size), BATCHES_AHEAD) as events:
+        while True:
+            since = time.perf_counter()
+            event = next(events, None)
+            _add(spent, "waiting", since)
+            if event is None:
+                break
+            if isinstance(event, Begun):
+                wholes[event.number] = event.whole, Answers(event.whole.steps)
+            elif isinstance(event, Failed):
+                if event.number not in refused:
+                    wholes.pop(event.number, None)
+                    yield refusal(rows[event.number], event.error)
+            else:
+                yield from _answered(labeller, event, rows, wholes, refused, spent)
     assert not wholes, f"no answer for a step of {len(wholes)} episodes"
 
 

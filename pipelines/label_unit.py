@@ -95,7 +95,7 @@ def without_doubtful(labels: Labels, below: float | None) -> Labels:
 
 
 @lru_cache(maxsize=1)
-def _opened(opening: Opening, threads: int) -> Labeller:
+def opened(opening: Opening, threads: int) -> Labeller:
     """Open a method once a process, with so many threads for its model."""
     import cv2
 
@@ -124,7 +124,7 @@ class Labelling:
             UsageError: the model here is another than the one that the job began with.
         """
         keep_freed_memory()
-        labeller = _opened(self.opening, self.threads)
+        labeller = opened(self.opening, self.threads)
         label_set = abstaining(labeller.label_set(self.label_set), self.abstain)
         if label_set.recipe != unit.recipe:
             raise UsageError(

@@ -153,8 +153,7 @@ def finite_difference(setting: Setting) -> Speaker:
                 keys.append(np.full(int(valid.sum()), number))
     if not x:
         return lambda part: {}
-    held = np.concatenate(keys) % 5 == 0
-    learned, _, _ = fit_ridge(np.concatenate(x), np.concatenate(y), held)
+    learned, _, _ = fit_ridge(np.concatenate(x), np.concatenate(y), np.concatenate(keys) % 3)
 
     def say(part: Part) -> Mapping[str, Said]:
         seen = setting.viewer.measured(part)

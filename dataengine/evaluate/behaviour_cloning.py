@@ -6,6 +6,7 @@ Numbers of a command are regressed; a gripper that takes a few levels is a choic
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,7 +64,7 @@ class Levels:
 
     def nearest(self, actions: Array) -> Array:
         """Return (N,) which level each row's gripper is nearest to."""
-        return np.abs(actions[:, self.dimension, None] - self.values).argmin(1)
+        return np.asarray(np.abs(actions[:, self.dimension, None] - self.values).argmin(1))
 
 
 def gripper_levels(column: Column, actions: Array) -> Levels | None:
@@ -128,7 +129,7 @@ class StatePolicy:
             hidden = hidden @ weight.T + bias
             if at < len(self.layers) - 1:
                 hidden = np.tanh(hidden)
-        return command(hidden, self.actions, self.levels)[0]
+        return np.asarray(command(hidden, self.actions, self.levels)[0])
 
 
 def command(answers: Array, scale: Scale, levels: Levels | None) -> Array:
@@ -161,7 +162,7 @@ def clone_state(rows: Rows, spec: InputSpec, inputs: Scale, actions: Scale, leve
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sizes = [rows.inputs.shape[1], *config.hidden, rows.actions.shape[1] + (len(levels.values) if levels is not None else 0)]
-        layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     module = nn.Sequential(*[part for layer in layers for part in (layer, nn.Tanh())][:-1])
     seen = torch.from_numpy(inputs.normal(rows.inputs))
     fit_rows(module, lambda chosen: seen[chosen], rows, actions, levels, config, generator)

@@ -126,7 +126,9 @@ def read_demonstrations(address: str, dataset: str, episode_ids: Sequence[str], 
         for batch in opened:
             kept = batch["weight"] > 0
             part = {name: values[kept] for name, values in batch.items() if isinstance(values, np.ndarray) and values.shape[:1] == kept.shape}
-            part["task"] = np.asarray([str(text) for text, keep in zip(batch["task"], kept, strict=True) if keep]) if "task" in batch else np.asarray([""] * kept.sum())
+            part["task"] = (
+                np.asarray([str(text) for text, keep in zip(batch["task"], kept, strict=True) if keep]) if "task" in batch else np.asarray([""] * kept.sum())
+            )
             batches.append(part)
             held = sum(each[camera].nbytes for each in batches for camera in reading.cameras)
             if held > MAX_BYTES:

@@ -66,15 +66,32 @@ def _spread(conditions: Mapping[str, Any]) -> Markup:
 
 def _table(conditions: Mapping[str, Any]) -> Markup:
     rows = [
-        [name, WORDS.get(name, ""), each["success"], each["low"], each["high"], f"{each['successes']} of {each['episodes']}", round(float(np.mean(each["added"])))]
+        [
+            name,
+            WORDS.get(name, ""),
+            each["success"],
+            each["low"],
+            each["high"],
+            f"{each['successes']} of {each['episodes']}",
+            round(float(np.mean(each["added"]))),
+        ]
         for name, each in conditions.items()
     ]
-    return table(["condition", "cloned from", "success", "low", "high", "episodes", "steps added"], rows, "95 % Wilson intervals; steps added: mean over policies.", text=[1])
+    return table(
+        ["condition", "cloned from", "success", "low", "high", "episodes", "steps added"],
+        rows,
+        "95 % Wilson intervals; steps added: mean over policies.",
+        text=[1],
+    )
 
 
 def _facts(found: Mapping[str, Any]) -> Markup:
     settings = found["settings"]
-    chosen = {name: f"{part['episodes']} episodes of {part['dataset']}" + (f" where {part['where']}" if part["where"] else "") for name, part in settings.items() if name in ("real", "labelled")}
+    chosen = {
+        name: f"{part['episodes']} episodes of {part['dataset']}" + (f" where {part['where']}" if part["where"] else "")
+        for name, part in settings.items()
+        if name in ("real", "labelled")
+    }
     return facts(
         {
             "store": f"{found['store']}@{found['version']}",

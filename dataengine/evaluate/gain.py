@@ -98,7 +98,8 @@ def verdict(done: Done) -> tuple[Verdict, str]:
     they do not help, but the sure ones do, the reason says so.
     """
     above_real = difference(done, PSEUDO, REAL)
-    assert above_real.low is not None and above_real.high is not None
+    assert above_real.low is not None
+    assert above_real.high is not None
     said = _words(above_real, PSEUDO, REAL)
     if above_real.low <= 0:
         for name in (FILTERED, WEIGHTED):

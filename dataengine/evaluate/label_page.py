@@ -26,6 +26,7 @@ def label_page(document: Mapping[str, Any], judgements: Sequence[Judgement]) -> 
     """Return the page of what was judged, dataset after dataset."""
     sections = [Section("What was judged", [facts(_told(document))])]
     for judgement in judgements:
+        sections += _latents(judgement.document)
         for kind, comparison in judgement.comparisons.items():
             sections.append(_section(judgement.document, judgement.document["targets"][kind], comparison))
         sections += _missing(judgement.document)
@@ -275,6 +276,30 @@ def _over_time(comparison: Comparison, shown: str) -> list[Markup]:
                 line_chart(curves, f"{comparison.dims[entry]} ({mark}{comparison.names[part][:12]})", "step", comparison.target.column.unit or "", height=190)
             )
     return drawn
+
+
+def _latents(judged: Mapping[str, Any]) -> list[Section]:
+    """Return the section of what is told of latents beside probes."""
+    latent = judged.get("latent")
+    if not latent:
+        return []
+    rows = []
+    for name, found in latent.items():
+        psnr, looks, codes = found["psnr"] or {}, found["looks"] or {}, found["codes"] or {}
+        over = found["probe_over_controls"].get("displacement", {})
+        rows.append([name, found["bits"], *(psnr.get(key) for key in ("psnr_db", "psnr_over_copy_db", "delta_psnr_db")), *over.values(), codes.get("perplexity"), codes.get("dead"),
+            *(looks.get(key) for key in ("cross_background_auc", "probe_r2_same_scene", "probe_r2_other_scene", "distractor_ratio"))])  # fmt: skip
+    head = [
+        "", "bits", "PSNR, dB", "over copying the first picture, dB", "over a wrong latent (ΔPSNR), dB", "probe over the picture alone, R²", "probe over an untrained encoder, R²",
+        "perplexity", "dead codes", "AUC across scenes", "probe, same scene", "probe, other scene", "distractor ratio",
+    ]  # fmt: skip
+    turned = [[title, *(row[place] for row in rows)] for place, title in enumerate(head) if place]
+    return [
+        Section(
+            f"{judged['dataset']}: the latents",
+            [table(["", *(row[0] for row in rows)], turned, "Probes are of the achieved change; what is missing is told at the end.")],
+        )
+    ]
 
 
 def _missing(judged: Mapping[str, Any]) -> list[Section]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dataengine.core.errors import LabelsNotFound, UnknownName, UsageError
 from dataengine.core.labelling import Labeller
+from dataengine.core.roles import columns_of
 from dataengine.evaluate.baselines import BASELINES, Setting
 from dataengine.evaluate.comparison import Comparison, compared
 from dataengine.evaluate.folds import Fold, Part
@@ -81,7 +82,7 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
     judged_parts = [part for fold in trial.folds for part in fold.test]
     if not judged_parts:
         raise UsageError(f"dataset {trial.dataset!r}: has no episode to judge")
-    targets = tuple(target for target in _targets(viewer, judged_parts, gap_s) if target.kind in trial.kinds)
+    targets = tuple(target for target in targets_of_parts(viewer, judged_parts, gap_s) if target.kind in trial.kinds)
     if not targets:
         raise UsageError(f"dataset {trial.dataset!r}: must hold `action` or `observation.state` (one column) to compare labels with, found neither")
     speakers: dict[str, list[Speaker]] = {}
@@ -132,7 +133,7 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
     return Judgement(document, comparisons)
 
 
-def _targets(viewer: Viewer, parts: Sequence[Part], gap_s: float | None) -> tuple[Target, ...]:
+def targets_of_parts(viewer: Viewer, parts: Sequence[Part], gap_s: float | None) -> tuple[Target, ...]:
     """Return the targets of the first part that has any; parts of another shape are told when they are compared."""
     for part in parts:
         found = targets_of(viewer.measured(part), gap_s=gap_s)
@@ -172,7 +173,7 @@ def _window(
         needs = next(iter(labellers.values())).needs
         cameras, size = needs.cameras, min(needs.size[0], 128)
     if cameras == ("camera:primary",):
-        cameras = _camera(viewer, parts)
+        cameras = camera_of(viewer, parts)
     if not seconds or rate is None:
         return cameras, DEFAULT_WINDOW, size
     first, last = min(min(before for before, _ in seconds), 0.0), max(after for _, after in seconds)
@@ -180,10 +181,8 @@ def _window(
     return cameras, tuple(steps), size
 
 
-def _camera(viewer: Viewer, parts: Sequence[Part]) -> tuple[str, ...]:
+def camera_of(viewer: Viewer, parts: Sequence[Part]) -> tuple[str, ...]:
     """Return the primary camera, or the first in order of names where no camera is said to be that."""
-    from dataengine.core.roles import columns_of
-
     known = viewer.store.columns(parts[0].row)
     if columns_of("camera:primary", known):
         return ("camera:primary",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class PicturePolicy:
         numbers = self.inputs.normal(_numbers(self.spec, values, task))
         with torch.inference_mode():
             answers = self.module((torch.from_numpy(seen), torch.from_numpy(numbers))).numpy()
-        return command(answers, self.actions, self.levels)[0]
+        return np.asarray(command(answers, self.actions, self.levels)[0])
 
 
 def _numbers(spec: InputSpec, values: Mapping[str, Array], task: str) -> Array:
@@ -95,11 +96,11 @@ def _network(channels: int, numbers: int, outputs: int, width: int, size: tuple[
     import torch
     from torch import nn
 
-    class Seeing(nn.Module):
+    class Seeing(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             sizes = [channels, *CHANNELS]
-            convolutions = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.GroupNorm(8, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:], strict=False)]
+            convolutions = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.GroupNorm(8, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
             self.pictures = nn.Sequential(*convolutions, nn.Flatten())
             with torch.no_grad():
                 length = self.pictures(torch.zeros(1, channels, *size)).shape[1]

@@ -41,7 +41,7 @@ class FlowRidgeConfig(Config):
         steps: the window, in control periods of the training data; a feature for each pair of neighbours in it.
         targets: "command" and "displacement".
         coverage: share of what was measured that intervals shall hold.
-        held_out: share of the training episodes that the penalty, the intervals and the probabilities come from.
+        groups: of training episodes; what a map that learned from the others says of each is what the penalty, the intervals and the probabilities come from.
         most_steps: so many steps are learned from at most.
     """
 
@@ -52,7 +52,7 @@ class FlowRidgeConfig(Config):
     steps: tuple[int, ...] = (0, 1)
     targets: tuple[TargetKind, ...] = ("command", "displacement")
     coverage: float = Setting(default=0.68, gt=0, lt=1)
-    held_out: float = Setting(default=0.2, ge=0, lt=1)
+    groups: int = Setting(default=3, ge=2)
     most_steps: int = Setting(default=50_000, ge=10)
 
 
@@ -170,28 +170,24 @@ def learn(episodes: Iterable[Watched], config: FlowRidgeConfig, trained_on: str 
     if seconds is None or not count:
         raise UsageError("flow and ridge: must have steps with pictures and something measured (one column `action` or `observation.state`), got none")
     x, y, key = np.concatenate(features), np.concatenate(measured), np.concatenate(keys)
-    held = _held_out(key, config.held_out)
     ends = np.cumsum([0, *(truth.shape[1] for truth in widths)])
     specs = [target.spec(y[:, start:stop]) for target, start, stop in zip(targets, ends[:-1], ends[1:], strict=True)]
     asked = np.concatenate([wanted(spec, y[:, start:stop]) for spec, start, stop in zip(specs, ends[:-1], ends[1:], strict=True)], axis=1)
-    found_map, penalties, honest = fit_ridge(x, asked, held)
-    judged = y[held] if len(honest) != len(y) else y
+    found_map, penalties, honest = fit_ridge(x, asked, _groups(key, config.groups))
     learned = tuple(
-        linear_target(target, spec, judged[:, start:stop], honest[:, start:stop], config.coverage)
+        linear_target(target, spec, y[:, start:stop], honest[:, start:stop], config.coverage)
         for target, spec, start, stop in zip(targets, specs, ends[:-1], ends[1:], strict=True)
     )
-    figures = {"episodes": len(set(key.tolist())), "steps": count, "held_out_steps": len(judged), "penalties": penalties.tolist(), "seed": seed}
+    figures = {"episodes": len(set(key.tolist())), "steps": count, "penalties": penalties.tolist(), "seed": seed}
     return _sealed(config, seconds, found_map, learned, trained_on, figures)
 
 
-def _held_out(key: Array, share: float) -> Array:
-    """Return which rows are held out: those of the episodes with the smallest keys, at least one; of a single episode the last ones."""
-    episodes = np.unique(key)
-    if share == 0:
-        return np.zeros(len(key), np.bool_)
+def _groups(key: Array, count: int) -> Array:
+    """Return the group of each row: episodes in the order of their keys, dealt out; a single episode is cut in time."""
+    episodes, place = np.unique(key, return_inverse=True)
     if len(episodes) < 2:
-        return np.arange(len(key)) >= round((1 - share) * len(key))
-    return np.asarray(key < episodes[min(max(1, round(share * len(episodes))), len(episodes) - 1)])
+        return np.arange(len(key)) * count // max(1, len(key))
+    return np.asarray(place.reshape(-1) % count)
 
 
 def _sealed(

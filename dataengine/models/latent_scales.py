@@ -20,7 +20,7 @@ SCALES: dict[str, LatentActionConfig] = {
 }
 
 FITS: dict[str, FitConfig] = {
-    "tiny": FitConfig(steps=600, batch_size=64, learning_rate=2e-3),
+    "tiny": FitConfig(steps=300, batch_size=32, learning_rate=2e-3),
     "small": FitConfig(steps=20_000, batch_size=128, learning_rate=3e-4, warmup_steps=500, precision="bfloat16", average=0.999),
     "base": FitConfig(steps=100_000, batch_size=128, learning_rate=1e-4, warmup_steps=2_000, precision="bfloat16", average=0.9995),
     "large": FitConfig(steps=100_000, batch_size=64, learning_rate=5e-5, warmup_steps=5_000, precision="bfloat16", average=0.9995),

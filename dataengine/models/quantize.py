@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field as Setting
+from pydantic import model_validator
 
 from dataengine.core.config import Config
 from dataengine.models.bottleneck import Bottleneck
@@ -13,9 +14,16 @@ from dataengine.models.scalar_codes import Fsq
 from dataengine.models.variational import Vae
 from dataengine.models.vector_codes import Nsvq, Vq
 
+USUAL: dict[str, dict[str, Any]] = {  # what is taken of each kind where nothing else is said
+    "vae": {"tokens": 1, "dimension": 16},
+    "vq": {"tokens": 8, "dimension": 2, "codes": 16, "warmup_steps": 100},  # 32 bits; few channels a token, or most codes of a book lie where nothing is
+    "nsvq": {"tokens": 8, "dimension": 2, "codes": 16, "warmup_steps": 100},
+    "fsq": {"tokens": 8, "levels": (5, 5)},
+}
+
 
 class BottleneckConfig(Config):
-    """A bottleneck: L tokens of D channels.
+    """A bottleneck: L tokens of D channels; what is not given is as usual for its kind.
 
     `codes`, `decay`, `commitment`, `warmup_steps` and `patience_steps` are of codebooks, `levels` of one token's channels under `fsq`, `beta` of `vae`.
     """
@@ -30,6 +38,16 @@ class BottleneckConfig(Config):
     warmup_steps: int = Setting(default=0, ge=0)
     patience_steps: int = Setting(default=50, ge=1)
     levels: tuple[Annotated[int, Setting(ge=2)], ...] = (5, 5, 5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        found = USUAL.get(str(given.get("kind", "vae")), {}) | dict(given)
+        if isinstance(found.get("levels"), list):  # what has been looked at before it is checked no longer counts as JSON, where a list is a tuple
+            found["levels"] = tuple(found["levels"])
+        return found
 
     @property
     def channels(self) -> int:

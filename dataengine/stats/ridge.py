@@ -1,4 +1,4 @@
-"""Ridge regression: a linear map with a penalty that is chosen on rows that were held out, one for each thing that is predicted.
+"""Ridge regression: a linear map with a penalty that is chosen on rows that were left out, one for each thing that is predicted.
 
 With rows x (N, F) standardised by the mean and spread of each feature, the weights minimise sum_n w_n |y_n - x_n W - b|^2 + p N |W|^2. One decomposition
 serves every penalty.
@@ -73,31 +73,33 @@ def ridge_path(x: Array, y: Array, penalties: Sequence[float], weight: Array | N
     return [LinearMap(centre, spread, weights, bias - shift @ weights) for weights in solved]
 
 
-def fit_ridge(x: Array, y: Array, held_out: Array, penalties: Sequence[float] = PENALTIES, weight: Array | None = None) -> tuple[LinearMap, Array, Array]:
-    """Fit on the rows that are not held out, choose a penalty for each prediction on those that are, and fit again on all of them.
+def fit_ridge(x: Array, y: Array, group: Array, penalties: Sequence[float] = PENALTIES, weight: Array | None = None) -> tuple[LinearMap, Array, Array]:
+    """Choose a penalty for each prediction by what maps learned from the other groups say of each group, and fit with it to all rows.
 
     Args:
         x: (N, F).
         y: (N, D).
-        held_out: (N,) bool; whole episodes, never single frames. Where it is all one or the other the largest penalty below 1 is taken.
+        group: (N,) int; whole episodes, never single frames. With one group alone the largest penalty below 1 is taken, and nothing is honest.
         penalties: to choose from.
         weight: (N,) of each row.
 
     Returns:
-        the map, the penalties (D,), and what the first fit said of the held-out rows (n, D): errors of these are honest.
+        the map, the penalties (D,), and what was said of each row (N, D) by a map that had not learned from its group: its errors are honest.
     """
-    some = bool(held_out.any()) and not bool(held_out.all())
-    fitted = ~held_out if some else np.ones(len(x), bool)
-    tried = ridge_path(x[fitted], y[fitted], penalties, None if weight is None else weight[fitted])
-    if some:
-        w = np.ones(int(held_out.sum())) if weight is None else weight[held_out]
-        said = np.stack([each(x[held_out]) for each in tried])  # (P, n, D)
-        best = np.argmin(np.einsum("pnd,n->pd", (said - y[held_out]) ** 2, w), axis=0)
+    groups = np.unique(group)
+    w = np.ones(len(x)) if weight is None else np.asarray(weight, np.float64)
+    said = np.empty((len(penalties), *y.shape))
+    for one in groups if len(groups) > 1 else ():
+        own = group == one
+        for place, each in enumerate(ridge_path(x[~own], y[~own], penalties, w[~own])):
+            said[place, own] = each(x[own])
+    whole = ridge_path(x, y, penalties, w)
+    if len(groups) > 1:
+        best = np.argmin(np.einsum("pnd,n->pd", (said - y) ** 2, w), axis=0)
     else:
-        said = np.stack([each(x) for each in tried])
+        said = np.stack([each(x) for each in whole])
         best = np.full(y.shape[1], max(place for place, penalty in enumerate(penalties) if penalty < 1 or place == 0))
     dims = np.arange(y.shape[1])
-    whole = ridge_path(x, y, penalties, weight) if some else tried
     weights = np.stack([whole[best[dim]].weights[:, dim] for dim in dims], axis=1)
     bias = np.array([whole[best[dim]].bias[dim] for dim in dims])
     return LinearMap(whole[0].centre, whole[0].spread, weights, bias), np.array(penalties)[best], said[best, :, dims].T

@@ -58,3 +58,18 @@ def bench_load(
     from pipelines.commands import benching
 
     benching.load(RawSpec(episodes, steps, height, width), repeats, gop, large, peers, work, as_json)
+
+
+@bench_app.command("label")
+def bench_label(
+    environment: Annotated[str, typer.Option("--environment", help="metaworld:push-v3, arm, square or errand.")] = "metaworld:push-v3",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each kind, and policies of each condition.")] = 3,
+    only: Annotated[str | None, typer.Option("--only", help="Some of idm,latent,downstream; by default all.")] = None,
+    episodes: Annotated[int, typer.Option("-n", "--episodes", min=1, help="Episodes played under each condition of the gate.")] = 200,
+    work: WorkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Collect, train, label, evaluate and pass the gate: how good labels of actions are here, beside their baselines and the goals."""
+    from pipelines.commands import benching
+
+    benching.label(environment, seeds, only, episodes, work, as_json)

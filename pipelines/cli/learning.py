@@ -12,7 +12,7 @@ evaluate_app = typer.Typer(help="Say how good labels are, and whether they help.
 
 
 def train(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent or value.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent, mapped or value.")],
     store: StoreOption,
     out: Annotated[str, typer.Option("--out", help="Folder of the model; run again with the same choices to go on where it stopped.")],
     dataset: Annotated[list[str], typer.Option("--dataset", help="A dataset to learn from; may be given several times.")],
@@ -51,6 +51,60 @@ def evaluate_values(
     judging_values.values(store, dataset, label_set, where, baseline_dataset, seed, as_json)
 
 
+@evaluate_app.command("downstream")
+def evaluate_downstream(
+    store: StoreArgument,
+    real: Annotated[str, typer.Option("--real", help="The dataset of demonstrations with measured actions.")],
+    labelled: Annotated[str, typer.Option("--labelled", help="The dataset of demonstrations that have pseudo-labels.")],
+    label_set: Annotated[str, typer.Option("--label-set", help="The set of pseudo-labels that is judged.")],
+    environment: Annotated[str, typer.Option("--environment", help="What policies are played in: metaworld:push-v3, arm, gym:<id>.")],
+    column: Annotated[str | None, typer.Option("--column", help="The labelled column that stands for the action; by default the one shaped as it.")] = None,
+    real_episodes: Annotated[int, typer.Option("--real-episodes", min=1, help="Real demonstrations that each policy learns from.")] = 3,
+    labelled_episodes: Annotated[int, typer.Option("--labelled-episodes", min=1, help="Pseudo-labelled ones beside them.")] = 40,
+    where_real: Annotated[str | None, typer.Option("--where-real", help="Which real episodes; by default those that did not fail.")] = None,
+    where_labelled: Annotated[str | None, typer.Option("--where-labelled", help="Which labelled episodes; by default those that did not fail.")] = None,
+    episodes: Annotated[int, typer.Option("-n", "--episodes", min=1, help="Episodes played under each condition, over all its policies.")] = 200,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Policies of each condition.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first policy's: of its demonstrations, weights and episodes.")] = 0,
+    policy: Annotated[str, typer.Option("--policy", help="What policies see: state or image.")] = "state",
+    size: Annotated[str | None, typer.Option("--size", help="With --policy image: height x width in px; by default 64x64.")] = None,
+    confidence: Annotated[float | None, typer.Option("--confidence", help="What `filtered` asks of a label; by default the least sure quarter goes.")] = None,
+    conditions: Annotated[str | None, typer.Option("--conditions", help="Some of real,perfect,pseudo,filtered,weighted,shuffled; by default all.")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="A YAML file with the settings of cloning.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder for the report as JSON and as a page.")] = None,
+    record: Annotated[bool, typer.Option("--record/--no-record", help="Keep the verdict in the store, with the label set.")] = True,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Policies at work at once; by default one a core.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Child processes of this machine instead of Ray.")] = False,
+    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster; by default Ray starts here by itself.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Clone policies with and without pseudo-labels, play them, and say whether the labels help; the verdict is kept with the label set."""
+    from pipelines.commands import gating
+
+    gating.downstream(
+        store,
+        real,
+        labelled,
+        label_set,
+        environment,
+        column,
+        (real_episodes, labelled_episodes),
+        (where_real, where_labelled),
+        (episodes, seeds, seed),
+        policy,
+        size,
+        confidence,
+        conditions,
+        config,
+        out,
+        record,
+        workers,
+        local,
+        address,
+        as_json,
+    )
+
+
 @evaluate_app.command("labels")
 def evaluate_labels(
     store: StoreArgument,
@@ -72,6 +126,9 @@ def evaluate_labels(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many episodes of each dataset.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, of what learns, and of the resampling of episodes.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Where models run: cpu or cuda.")] = "cpu",
+    latent: Annotated[
+        bool, typer.Option("--latent", help="They are latent actions: judge them by probes, by their decoder and by how codes are used.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say how good labels of actions are: against what was measured, on episodes that were not learned from, beside baselines."""
@@ -92,6 +149,7 @@ def evaluate_labels(
         limit,
         seed,
         device,
+        latent,
         out,
         as_json,
     )

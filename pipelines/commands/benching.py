@@ -121,3 +121,32 @@ def catalog(episodes: int, commits: int, repeats: int, work: str | None, as_json
 
     bar = Bar()
     _run(work, as_json, lambda folder: bench_catalog(folder, episodes, commits, repeats, bar))
+
+
+def label(environment: str, seeds: int, only: str | None, episodes: int, work: str | None, as_json: bool) -> None:
+    """Benchmark labels, from collecting to the gate."""
+    from pipelines.bench_label import PARTS, Sizes, bench_label
+
+    parts = tuple(only.split(",")) if only is not None else PARTS
+    with _folder(work) as folder:
+        note(f"measuring in {folder} ...")
+        found = bench_label(folder, environment, seeds, parts, note, Sizes(played=episodes))
+    if as_json:
+        _print(found, True)
+        return
+    flat = {name: value for name, value in found.items() if name not in ("goals", "data", "latent", "downstream", "axes", "cpu_seconds", "wall_seconds")}
+    for part in ("latent", "downstream", "cpu_seconds"):
+        flat |= {f"{part}.{name}": value for name, value in (found.get(part) or {}).items() if not isinstance(value, dict)}
+    _print({name: _shown(value) for name, value in flat.items() if not name.endswith("_by_seed")}, False)
+    print()
+    goals = [
+        [name, _shown(each["value"]), _shown(each["least"]), _shown(each["most"]), "yes" if each["met"] else "no"]
+        for name, each in found["goals"]["figures"].items()
+    ]
+    table([f"goal ({found['goals']['stated_for']})", "value", "at least", "at most", "met"], goals)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_shown(one) for one in value)
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

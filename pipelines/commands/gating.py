@@ -26,13 +26,9 @@ def downstream(
     label_set: str,
     environment: str,
     column: str | None,
-    real_episodes: int,
-    labelled_episodes: int,
-    where_real: str | None,
-    where_labelled: str | None,
-    episodes: int,
-    seeds: int,
-    seed: int,
+    demonstrations: tuple[int, int],
+    where: tuple[str | None, str | None],
+    played: tuple[int, int, int],
     policy: str,
     size: str | None,
     confidence: float | None,
@@ -45,7 +41,10 @@ def downstream(
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Run the gate and say what it found."""
+    """Run the gate and say what it found.
+
+    Of the tuples, `demonstrations` and `where` are those of the real and the labelled ones, `played` episodes, policies and the first seed.
+    """
     if local and address is not None:
         raise UsageError("--local and --address: only one of them can be meant; leave one out")
     job = GateJob(
@@ -55,14 +54,14 @@ def downstream(
         label_set,
         environment,
         column,
-        real_episodes,
-        labelled_episodes,
-        where_real if where_real is not None else DONE,
-        where_labelled if where_labelled is not None else DONE,
-        episodes,
-        seeds,
-        seed,
-        policy,  # type: ignore[arg-type]  # the job refuses what is none
+        real_episodes=demonstrations[0],
+        labelled_episodes=demonstrations[1],
+        where_real=where[0] if where[0] is not None else DONE,
+        where_labelled=where[1] if where[1] is not None else DONE,
+        episodes=played[0],
+        seeds=played[1],
+        seed=played[2],
+        policy=policy,  # type: ignore[arg-type]  # the job refuses what is none
         size=picture_size(size) or (64, 64),
         confidence=confidence,
         conditions=tuple(conditions.split(",")) if conditions is not None else tuple(CONDITIONS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from dataengine.evaluate.folds import SPLITS, Fold, folds_of
 from dataengine.evaluate.label_page import label_page
 from dataengine.evaluate.label_predictions import write_predictions
 from dataengine.evaluate.label_trial import Judgement, Learner, Trial, tried
+from dataengine.evaluate.latent_trial import LatentSource, LatentTrial, tried_latents
 from dataengine.store.query import where as rows_where
 from dataengine.store.row import Row
 from dataengine.store.store import Store, open_store, require_store
 from dataengine.version import __version__
+from pipelines.commands.printing import note, table
 
 DOCUMENT, PAGE = "labels.json", "report.html"
 AGAINST = {"action": "command", "state": "displacement"}
@@ -39,6 +40,7 @@ def labels(
     limit: int | None,
     seed: int,
     device: str,
+    latent: bool,
     out: str,
     as_json: bool,
 ) -> None:
@@ -53,7 +55,7 @@ def labels(
         raise UnknownName("split", how, SPLITS)
     if how == "datasets" and not train_datasets:
         raise UsageError("--split datasets: must say with --train-dataset what the baselines learn from")
-    labellers = _labellers(models, device)
+    labellers = {} if latent else _labellers(models, device)
     learning = _rows(opened, train_datasets, where, limit) if train_datasets else []
     judgements = []
     for dataset in datasets:
@@ -62,8 +64,10 @@ def labels(
             raise UsageError(f"dataset {dataset!r}: has no episode to judge" + (f" for which {where} holds" if where else ""))
         made = folds_of(how, rows, learning, folds, seed)
         kinds = tuple(AGAINST[choice] for choice in against) or tuple(AGAINST.values())
-        trial = Trial(opened, dataset, made, label_sets, labellers, _learners(learn, opened, seed, device), chosen, seed, kinds)
-        judged = tried(trial, lambda said: print(said, file=sys.stderr))
+        if latent:
+            judged = tried_latents(LatentTrial(opened, dataset, made, _latent_sources(label_sets, models, seed, device), seed, kinds), note)
+        else:
+            judged = tried(Trial(opened, dataset, made, label_sets, labellers, _learners(learn, opened, seed, device), chosen, seed, kinds), note)
         judgements.append(Judgement({**judged.document, "seen_in_training": _seen(opened, dataset, made, models)}, judged.comparisons))
     document = {
         "kind": "labels",
@@ -72,7 +76,6 @@ def labels(
         "split": how,
         "seed": seed,
         "where": where,
-        "models": {name: labeller.label_set("judged").model for name, labeller in labellers.items()},
         "datasets": [judgement.document for judgement in judgements],
         "made_by": f"dataengine {__version__}",
     }
@@ -117,6 +120,22 @@ def _labellers(models: Sequence[str], device: str) -> dict[str, Labeller]:
     return found
 
 
+def _latent_sources(label_sets: Sequence[str], models: Sequence[str], seed: int, device: str) -> list[LatentSource]:
+    """Open models of latents, each with one of its kind that was never trained."""
+    from dataengine.labels.latent import open_latent, untrained_latent
+    from dataengine.models.checkpoint import load_checkpoint
+
+    found = [LatentSource(name) for name in label_sets]
+    for folder in models:
+        checkpoint = load_checkpoint(folder)
+        if checkpoint.kind != "latent":
+            raise UsageError(f"--model {folder}: with --latent it must be a model of latent actions, got one of kind {checkpoint.kind!r}")
+        found.append(LatentSource(Path(folder).name, open_latent(checkpoint, device), untrained_latent(checkpoint, seed, device)))
+    if not found:
+        raise UsageError("--latent: must name latents with --label-set or --model, got none")
+    return found
+
+
 def _learners(learn: Sequence[str], store: Store, seed: int, device: str) -> dict[str, Learner]:
     """Return what learns anew from each fold: kinds of models, each perhaps with a YAML file of settings, `idm=settings.yaml`."""
     if not learn:
@@ -156,8 +175,6 @@ def _seen(store: Store, dataset: str, folds: Sequence[Fold], models: Sequence[st
 
 def _print(document: Mapping[str, Any]) -> None:
     """Print R² of each dimension and the balanced accuracy of each class."""
-    from pipelines.commands.printing import table
-
     for kind, target in document["targets"].items():
         names = list(target["sources"])
         rows: list[list[object]] = [["mean R2", *(_shown(target["sources"][name]["mean"], "r2") for name in names)]]

@@ -15,6 +15,7 @@ from dataengine.core.stream import Stream
 from dataengine.store.label_sets import label_facts
 from dataengine.store.query import plain, where
 from dataengine.store.store import Store, open_store
+from dataengine.store.verdicts import in_short, read_verdicts
 from pipelines.commands.printing import Bar, count, print_json, table
 
 LISTED = 40
@@ -121,7 +122,14 @@ def _label_words(label: dict[str, Any]) -> str:
         columns.append(f"{name} ({said['source'] or 'label'}, {count(said['labelled'], 'step')}{confidence})")
     trained = f", trained on {label['trained_on']}" if label["trained_on"] else ""
     stale = "; stale: of an older reading" if label["stale"] else ""
-    return f"{label['label_set']}: {', '.join(columns) or 'purged'}; model {label['model'][:12]}{trained}{stale}"
+    judged = f"; {label['verdict']['verdict']} in {label['verdict']['environment']}" if label["verdict"] is not None else ""
+    return f"{label['label_set']}: {', '.join(columns) or 'purged'}; model {label['model'][:12]}{trained}{stale}{judged}"
+
+
+def _judged(store: Store, label: dict[str, Any]) -> dict[str, Any]:
+    """Return what labels of an episode say in short, with the newest verdict on them, None where there is none."""
+    found = read_verdicts(store, label["label_set"], label["recipe"]) if label["recipe"] is not None else []
+    return label | {"verdict": in_short(found[0]) if found else None}
 
 
 def show(address: str, episode: str, as_json: bool) -> None:
@@ -130,7 +138,7 @@ def show(address: str, episode: str, as_json: bool) -> None:
     row = store.row(episode)
     entries = {entry["stream"]: entry for entry in store.index(row)}
     read = store.read_episode(row["episode_id"])
-    labels = label_facts(store.rows("label"), row)
+    labels = [_judged(store, label) for label in label_facts(store.rows("label"), row)]
     facts = [stream_facts(name, read.streams[name], entries[name]) for name in sorted(entries)]
     if as_json:
         print_json(plain(row) | {"streams": facts, "labels": labels})

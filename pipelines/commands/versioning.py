@@ -8,8 +8,9 @@ import typer
 
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import Objects, open_objects
-from dataengine.store.refs import latest_version, parse_address, put_tag, resolve
+from dataengine.store.refs import OPEN, latest_version, parse_address, put_tag, resolve
 from dataengine.store.store import Store, open_store, require_store
+from dataengine.store.verdicts import in_short, read_verdicts
 from pipelines.commands.printing import confirm, count, note, print_json, size, table, when
 
 SHOWN = 20
@@ -29,9 +30,11 @@ def log(address: str, as_json: bool) -> None:
     """List versions, newest first."""
     from dataengine.versions.history import log as entries
 
-    found = entries(_whole(address))
+    objects = _whole(address)
+    found = entries(objects)
+    verdicts = [in_short(document) for document in read_verdicts(Store(objects, OPEN))]
     if as_json:
-        print_json([entry.as_dict() for entry in found])
+        print_json([entry.as_dict() | {"verdicts": [one for one in verdicts if one["version"] == entry.version.number]} for entry in found])
         return
     rows = []
     for entry in found:
@@ -52,6 +55,10 @@ def log(address: str, as_json: bool) -> None:
             ]
         )
     table(["version", "tags", "when (UTC)", "who", "episodes", "steps", "what", "command"], rows, right=["version", "episodes", "steps"])
+    for one in verdicts:
+        print(
+            f"labels {one['label_set']} of version {one['version']}: {one['verdict']} in {one['environment']} ({one['reason']}); judged {when(one['created_ns'])}"
+        )
 
 
 def diff(address: str, a: str, b: str, as_json: bool) -> None:

@@ -19,6 +19,7 @@ import pytest
 import dataengine.store.watching
 import pipelines.label
 import pipelines.label_episodes
+import pipelines.label_unit
 from dataengine.core.arrays import Array
 from dataengine.core.errors import DataEngineError, UsageError
 from dataengine.core.labels import Labels
@@ -372,9 +373,7 @@ def test_another_model_on_another_machine_is_refused(store: Path, model: Path, t
     shutil.copytree(model, tmp_path / "model")
 
     def change() -> None:
-        from pipelines.label_unit import _opened
-
-        _opened.cache_clear()
+        pipelines.label_unit.opened.cache_clear()
         save_square_model(tmp_path / "model", 12)
 
     with pytest.raises(UsageError, match=r"must hold the model that the job began with .*; give every machine the same folder"):
