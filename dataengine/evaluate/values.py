@@ -18,7 +18,7 @@ from dataengine.core.errors import UsageError
 from dataengine.evaluate.ranking import auc, kendall, spearman
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-RESAMPLED = 300  # times, for an interval of 95 %
+RESAMPLED = 200  # times, for an interval of 95 %
 FOLDS = 5
 RIDGE = 1.0  # on standardised numbers
 FAILURE = -2.0  # the return that the ridge is taught of a failed episode, in longest episodes
