@@ -71,7 +71,11 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
     for name in trial.baselines:
         if name not in BASELINES:
             raise UnknownName("baseline", name, BASELINES)
-    viewer = Viewer(trial.store)
+    with Viewer(trial.store) as viewer:
+        return _tried(trial, viewer, progress)
+
+
+def _tried(trial: Trial, viewer: Viewer, progress: Callable[[str], None]) -> Judgement:
     sets = trial.store.label_sets()
     for name in trial.label_sets:
         if name not in sets:

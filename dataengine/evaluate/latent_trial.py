@@ -23,8 +23,8 @@ from dataengine.evaluate.label_trial import Judgement, camera_of, targets_of_par
 from dataengine.evaluate.probes import Encoded, Encoder, mutual_information, one_hot, perceptron, picture_alone, probe, thirds
 from dataengine.evaluate.said import Speaker
 from dataengine.evaluate.viewing import Viewer, labels_of
-from dataengine.labels.latent import CODE, LATENT, LatentLabeller
 from dataengine.labels.latent_figures import psnr_figures
+from dataengine.labels.latent_labeller import CODE, LATENT, LatentLabeller
 from dataengine.models.codebook_health import CodebookHealth
 from dataengine.store.store import Store
 
@@ -59,7 +59,11 @@ def tried_latents(trial: LatentTrial, progress: Callable[[str], None] = lambda s
     Raises:
         UsageError: nothing was measured to judge them by, or there is no latent.
     """
-    viewer = Viewer(trial.store)
+    with Viewer(trial.store) as viewer:
+        return _tried(trial, viewer, progress)
+
+
+def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) -> Judgement:
     parts = [part for fold in trial.folds for part in fold.test]
     sets = trial.store.label_sets()
     told = {each.name: (each.labeller.label_set(each.name) if each.labeller is not None else sets[each.name].label_set) for each in trial.sources}

@@ -10,7 +10,9 @@ import numpy as np
 
 from dataengine.core.labelling import Labeller, Needs, Watched
 from dataengine.core.labels import Labels
-from dataengine.evaluate.folds import Part
+from dataengine.evaluate.folds import Part, whole
+from dataengine.store.open_shards import OpenShards
+from dataengine.store.row import Row
 from dataengine.store.store import Store
 from dataengine.store.watching import watch
 
@@ -20,12 +22,20 @@ ROWS = 256  # steps that are answered for at once
 
 
 class Viewer:
-    """Opens parts of episodes; those that fit into memory stay there, since several labellers look at the same pictures."""
+    """Opens parts of episodes; those that fit into memory stay there, since several labellers look at the same pictures. It is closed after use."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._shards = OpenShards(store)
         self._kept: OrderedDict[tuple[object, ...], Watched] = OrderedDict()
         self._bytes = 0
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shards.close()
+        self._kept.clear()
 
     def view(self, part: Part, needs: Needs) -> Watched:
         """Return a part with the pictures that are asked for, the numbers asked for, and the measured ones."""
@@ -34,7 +44,7 @@ class Viewer:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        seen = watch(self.store, part.row, wanted, (part.start, part.stop))
+        seen = watch(self.store, part.row, wanted, (part.start, part.stop), self._shards)
         self._kept[key] = seen
         self._bytes += _size(seen)
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:
@@ -50,6 +60,11 @@ class Viewer:
     def measured(self, part: Part) -> Watched:
         """Return a part's numbers alone."""
         return self.view(part, Needs(columns=MEASURED))
+
+
+def whole_views(viewer: Viewer, rows: Sequence[Row], needs: Needs) -> Iterator[Watched]:
+    """Yield whole episodes one after the other, given their rows in the catalog."""
+    return viewer.views([whole(row) for row in rows], needs)
 
 
 def _size(seen: Watched) -> int:
