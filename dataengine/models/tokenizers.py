@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dataengine.core.config import Config
 from dataengine.core.errors import UsageError
-from dataengine.models.blocks import Attention, FeedForward, RMSNorm
+from dataengine.models.blocks import Attention, FeedForward, Norm
 from dataengine.models.frozen_encoder import FrozenVit
 
 
@@ -125,7 +125,7 @@ class PatchViT(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens, width))
         self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(config.depth))
         self.feeds = nn.ModuleList(FeedForward(width) for _ in range(config.depth))
-        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * config.depth))
+        self.norms = nn.ModuleList(Norm(width) for _ in range(2 * config.depth))
 
     def forward(self, clips: Tensor, there: Tensor) -> Tensor:
         batch, frames = clips.shape[:2]
@@ -150,7 +150,7 @@ class FrozenEncoder(nn.Module):
         if any(side % config.pooled for side in self._grid):
             raise UsageError(f"tokenizer: pooled must divide the {self._grid[0]} x {self._grid[1]} patches of a picture, got {config.pooled}")
         self.tokens = (self._grid[0] // config.pooled) * (self._grid[1] // config.pooled)
-        self.norm = RMSNorm(self.encoder.width)
+        self.norm = Norm(self.encoder.width)
         self.project = nn.Linear(self.encoder.width, width)
         self.register_buffer("weights_digest", torch.tensor(list(bytes.fromhex(self.encoder.digest)), dtype=torch.uint8))
 
