@@ -107,25 +107,21 @@ def label_episodes(labeller: Labeller, store: Store, rows: Sequence[Row], batch_
     spent = {} if seconds is None else seconds
     wholes: dict[int, tuple[Watched, Answers]] = {}
     refused: set[int] = set()  # for its answers; more of its batches, or a failure, may follow
-    shards = OpenShards(store)
-    try:
-        with ahead(looked(labeller, shards, rows, batch_size), BATCHES_AHEAD) as events:
-            while True:
-                since = time.perf_counter()
-                event = next(events, None)
-                _add(spent, "waiting", since)
-                if event is None:
-                    break
-                if isinstance(event, Begun):
-                    wholes[event.number] = event.whole, Answers(event.whole.steps)
-                elif isinstance(event, Failed):
-                    if event.number not in refused:
-                        wholes.pop(event.number, None)
-                        yield refusal(rows[event.number], event.error)
-                else:
-                    yield from _answered(labeller, event, rows, wholes, refused, spent)
-    finally:
-        shards.close()
+    with OpenShards(store) as shards, ahead(looked(labeller, shards, rows, batch_size), BATCHES_AHEAD) as events:
+        while True:
+            since = time.perf_counter()
+            event = next(events, None)
+            _add(spent, "waiting", since)
+            if event is None:
+                break
+            if isinstance(event, Begun):
+                wholes[event.number] = event.whole, Answers(event.whole.steps)
+            elif isinstance(event, Failed):
+                if event.number not in refused:
+                    wholes.pop(event.number, None)
+                    yield refusal(rows[event.number], event.error)
+            else:
+                yield from _answered(labeller, event, rows, wholes, refused, spent)
     assert not wholes, f"no answer for a step of {len(wholes)} episodes"
 
 

@@ -58,16 +58,18 @@ def preloaded(labeller: Labeller, store: Store, rows: Sequence[Row], batch_size:
     Raises:
         UsageError: an episode cannot be looked at, or they are too much for the memory.
     """
-    found, size, shards = [], 0, OpenShards(store)
-    for event in looked(labeller, shards, rows, batch_size):
-        if isinstance(event, Batch):
-            found.append(event)
-            size += sum(values.nbytes for values in event.inputs.values())
-            if size > MOST_BYTES:
-                raise UsageError(f"overhead: batches must fit {MOST_BYTES >> 30} GiB, and {len(found)} of {len(rows)} episodes do not; measure fewer episodes")
-        elif isinstance(event, Failed):
-            raise UsageError(f"overhead: every episode must be one that can be labelled, found: {event.error}") from event.error
-    shards.close()
+    found, size = [], 0
+    with OpenShards(store) as shards:
+        for event in looked(labeller, shards, rows, batch_size):
+            if isinstance(event, Batch):
+                found.append(event)
+                size += sum(values.nbytes for values in event.inputs.values())
+                if size > MOST_BYTES:
+                    raise UsageError(
+                        f"overhead: batches must fit {MOST_BYTES >> 30} GiB, and {len(found)} of {len(rows)} episodes do not; measure fewer episodes"
+                    )
+            elif isinstance(event, Failed):
+                raise UsageError(f"overhead: every episode must be one that can be labelled, found: {event.error}") from event.error
     return found
 
 

@@ -91,8 +91,9 @@ class IdmTrainee:
         """Note how each target is predicted, which is known once training is over."""
         module = self._module()
         if not self._specs:
-            for body, usual in zip(self._bodies, module.usual, strict=True):
-                specs = {"command": body.command, "displacement": usual.spec(body.targets) if body.displacement is not None else None}
+            for number, body in enumerate(self._bodies):
+                moved = module.usual[str(number)].spec(body.targets) if body.displacement is not None else None
+                specs = {"command": body.command, "displacement": moved}
                 self._specs.append({name: spec for name, spec in specs.items() if spec is not None})
             count = len(self._config.transitions)
             self._calibrations = [{name: no_calibration(spec, count) for name, spec in specs.items()} for specs in self._specs]

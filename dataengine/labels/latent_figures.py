@@ -10,7 +10,7 @@ import numpy as np
 from dataengine.core.arrays import Array
 from dataengine.core.labelling import Watched
 from dataengine.core.randomness import hash64
-from dataengine.labels.latent import CODE, LATENT, LatentLabeller
+from dataengine.labels.latent_labeller import CODE, LATENT, LatentLabeller
 from dataengine.models.codebook_health import CodebookHealth
 
 PENALTY = 1.0  # of the probe's ridge, on standardised latents

@@ -11,8 +11,8 @@ from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.randomness import hash64, text_key
 from dataengine.core.training import FieldSpec, TrainingFacts
-from dataengine.labels.latent import LatentLabeller
 from dataengine.labels.latent_figures import held_out_figures
+from dataengine.labels.latent_labeller import LatentLabeller
 from dataengine.models.latent_config import LatentActionConfig
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from dataengine.core.training import FieldSpec, TrainingFacts
 from dataengine.labels.idm_bodies import Body, bodies_of, body_of_json
 from dataengine.labels.idm_figures import halves_figures
 from dataengine.labels.idm_fitting import fit_calibration
-from dataengine.labels.latent import LatentLabeller, model_of, open_latent
+from dataengine.labels.latent import open_latent
+from dataengine.labels.latent_labeller import LatentLabeller, model_of
 from dataengine.labels.latent_training import labelled_episodes
 from dataengine.labels.mapped_labeller import KIND, MappedLabeller, Target
 from dataengine.models.calibration import calibration_of_json, no_calibration
@@ -32,8 +33,8 @@ __all__ = ["CONFIG", "FITS", "SCALES", "MappedLabeller", "MappedTrainee", "open_
 CONFIG = MappedConfig
 SCALES = {"tiny": MappedConfig(), "linear": MappedConfig(hidden=0, features=False)}
 FITS = {
-    "tiny": FitConfig(steps=400, batch_size=64, learning_rate=2e-3, average=0.98),
-    "linear": FitConfig(steps=400, batch_size=64, learning_rate=5e-3, average=0.98),
+    "tiny": FitConfig(steps=400, batch_size=32, learning_rate=5e-3, warmup_steps=20),
+    "linear": FitConfig(steps=400, batch_size=32, learning_rate=1e-2, warmup_steps=20),
 }
 
 

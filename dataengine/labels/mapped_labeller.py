@@ -17,7 +17,7 @@ from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.labels.idm_bodies import Body
 from dataengine.labels.idm_labeller import told_of
-from dataengine.labels.latent import GAP, ROWS, LatentLabeller
+from dataengine.labels.latent_labeller import GAP, ROWS, LatentLabeller
 from dataengine.models.calibration import Calibration, vote
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class MappedLabeller:
         with torch.inference_mode():
             for start in range(0, count, ROWS):
                 clips = torch.from_numpy(np.array(inputs["pictures"][start : start + ROWS])).to(device).float() / 255
-                read, _ = self.module(clips)
+                read = self.module(clips)
                 bodies = inputs["body"][start : start + ROWS]
                 for number in sorted(set(bodies.tolist())):
                     mine = np.flatnonzero(bodies == number)

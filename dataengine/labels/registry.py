@@ -102,7 +102,10 @@ def open_method(name: str, method: Method, model: str | None, device: str, optio
         kinds = " or ".join(f"`dataengine label {kind}`" for kind in LABELLERS if kind == checkpoint.kind)
         advice = f"label with {kinds}" if kinds else f"name a folder that `dataengine train {name}` wrote"
         raise UsageError(f"{model}: must hold a model of the kind {name!r}, found one of the kind {checkpoint.kind!r}; {advice}")
-    return method.of_model(checkpoint, device, options)
+    try:
+        return method.of_model(checkpoint, device, options)
+    except KeyError as error:
+        raise UsageError(f"{model}/config.json: must say {error.args[0]!r}, and does not; it is of another version of dataengine: train it anew") from error
 
 
 def open_labeller(method: str, model_dir: str | None, device: str = "cpu", options: Options | None = None) -> Labeller:

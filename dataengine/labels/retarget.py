@@ -41,6 +41,7 @@ NAME = "retarget"
 VERSION = "1"  # raised with whatever changes the labels
 
 CAMERA, FIRST_CAMERA, RECORDED = "camera", "first_camera", "recorded"
+_Aperture = tuple[Array, Array, Array]  # (T,) each: how far a hand is open, whether that is known, how sure it is
 LONGEST_STEP = 1.5  # of the usual one: what is longer spans a step that was dropped, and is the motion of two
 _ROTATION_DIMS = {
     "rotvec": ("rotvec_x", "rotvec_y", "rotvec_z"),
@@ -201,20 +202,49 @@ class RetargetLabeller:
 
     def _hand(self, episode: Watched, name: str, hand: HandSource, camera: Track | None, found: _Found) -> None:
         wrist = read_track(episode, hand.wrist, self.config.lost_at)
-        pose, known, frame = wrist.pose, wrist.known, wrist.frame
         if self.config.wrist_from_tool is not None:
-            pose = pose @ np.array(self.config.wrist_from_tool, np.float64).reshape(4, 4)
-        following = np.roll(pose, -1, axis=0)  # the last row is that of the first step, and no motion leads there
-        confidence = wrist.confidence
-        if camera is not None:
+            tool = wrist.pose @ np.array(self.config.wrist_from_tool, np.float64).reshape(4, 4)
+            wrist = Track(tool, wrist.known, wrist.confidence, wrist.frame)
+        now, after = wrist, _one_later(wrist)
+        if camera is not None:  # both poses as the camera at t sees them; what it saw at t + 1 does not matter
             camera_from_frame = _inverse(camera.pose)
-            pose, following = camera_from_frame @ pose, camera_from_frame @ following
-            known, confidence, frame = known & camera.known, np.fmin(confidence, camera.confidence), self.config.frame
-        self._add_pose(found, f"wrist_pose.{name}", pose, known, confidence, frame)
-        aperture = self._aperture(episode, hand)
+            known, confidence = wrist.known & camera.known, np.fmin(wrist.confidence, camera.confidence)
+            now = Track(camera_from_frame @ now.pose, known, confidence, self.config.frame)
+            after = Track(camera_from_frame @ after.pose, after.known, after.confidence, self.config.frame)
+        self._add(found, name, now, after, self._aperture(episode, hand), _proper_steps(episode))
+
+    def _add(self, found: _Found, name: str, now: Track, after: Track, aperture: _Aperture | None, proper: Array) -> None:
+        """Add the pose, the aperture and the action of a hand."""
+        space = ActionSpace("ee_pose", self.config.rotation, now.frame, absolute=True)
+        spec = Column(
+            f"wrist_pose.{name}",
+            shape=(len(self._dims),),
+            dims=self._dims,
+            unit="m, rad",
+            frame=now.frame,
+            meaning="state",
+            action_space=space,
+            doc="pose of the hand, derived from its recorded pose",
+        )
+        found.add(spec, self._numbers(now.pose), now.known, now.confidence)
+        values, dims = self._numbers(self._motion(now.pose, after.pose)), self._dims
+        known, confidence = now.known & after.known & proper, np.fmin(now.confidence, after.confidence)
         if aperture is not None:
-            found.add(Column(f"aperture.{name}", doc="how far the hand is open", unit=self._unit, meaning="state"), *aperture)
-        self._add_action(found, name, (pose, following), (known, confidence), (wrist.known, wrist.confidence), aperture, _proper_steps(episode), frame)
+            width, told, sure = aperture
+            found.add(Column(f"aperture.{name}", doc="how far the hand is open", unit=self._unit, meaning="state"), width, told, sure)
+            values, dims = np.concatenate([values, np.roll(width, -1)[:, None]], axis=1), (*dims, "aperture")
+            known, confidence = known & np.roll(told, -1), np.fmin(confidence, np.roll(sure, -1))
+        confidence[-1] = np.nan
+        found.add(self._action_spec(name, dims, now.frame, aperture is not None), values, known, confidence)
+
+    def _motion(self, now: Array, after: Array) -> Array:
+        """Return the motions (T, 4, 4) between poses: see the module."""
+        if self.config.motion == "tool":
+            return np.asarray(_inverse(now) @ after)
+        motion = np.tile(np.eye(4), (len(now), 1, 1))
+        motion[:, :3, 3] = after[:, :3, 3] - now[:, :3, 3]
+        motion[:, :3, :3] = after[:, :3, :3] @ now[:, :3, :3].transpose(0, 2, 1)
+        return motion
 
     @property
     def _unit(self) -> str | None:
@@ -226,39 +256,6 @@ class RetargetLabeller:
     @property
     def _dims(self) -> tuple[str, ...]:
         return ("x", "y", "z", *_ROTATION_DIMS[self.config.rotation])
-
-    def _add_pose(self, found: _Found, column: str, pose: Array, known: Array, confidence: Array, frame: str | None) -> None:
-        space = ActionSpace("ee_pose", self.config.rotation, frame, absolute=True)
-        doc = "pose of the hand, derived from its recorded pose"
-        spec = Column(column, shape=(len(self._dims),), dims=self._dims, unit="m, rad", frame=frame, meaning="state", action_space=space, doc=doc)
-        found.add(spec, self._numbers(pose), known, confidence)
-
-    def _add_action(
-        self,
-        found: _Found,
-        name: str,
-        poses: tuple[Array, Array],
-        seen: tuple[Array, Array],
-        wrist: tuple[Array, Array],
-        aperture: tuple[Array, Array, Array] | None,
-        proper: Array,
-        frame: str | None,
-    ) -> None:
-        """Add the motion: `seen` says of step t what is known of hand and camera, `wrist` what is known of the hand alone, of which that of t + 1 counts."""
-        now, after = poses
-        motion = _inverse(now) @ after
-        if self.config.motion == "frame":
-            motion = np.tile(np.eye(4), (len(now), 1, 1))
-            motion[:, :3, 3] = after[:, :3, 3] - now[:, :3, 3]
-            motion[:, :3, :3] = after[:, :3, :3] @ now[:, :3, :3].transpose(0, 2, 1)
-        values, dims = self._numbers(motion), self._dims
-        known, confidence = seen[0] & np.roll(wrist[0], -1), np.fmin(seen[1], np.roll(wrist[1], -1))
-        if aperture is not None:
-            values, dims = np.concatenate([values, np.roll(aperture[0], -1)[:, None]], axis=1), (*dims, "aperture")
-            known, confidence = known & np.roll(aperture[1], -1), np.fmin(confidence, np.roll(aperture[2], -1))
-        confidence[-1] = np.nan
-        spec = self._action_spec(name, dims, frame, aperture is not None)
-        found.add(spec, np.where(proper[:, None], values, 0), known & proper, confidence)
 
     def _action_spec(self, name: str, dims: tuple[str, ...], frame: str | None, has_aperture: bool) -> Column:
         frame = "tool" if self.config.motion == "tool" else frame
@@ -278,7 +275,7 @@ class RetargetLabeller:
             doc=doc,
         )
 
-    def _aperture(self, episode: Watched, hand: HandSource) -> tuple[Array, Array, Array] | None:
+    def _aperture(self, episode: Watched, hand: HandSource) -> _Aperture | None:
         """Return (T,) apertures, whether each is known, and its confidence; None where the recording does not hold what it takes."""
         if hand.width is not None and hand.width.column in episode.columns:
             width, known, confidence = read_width(episode, hand.width)
@@ -296,13 +293,10 @@ class RetargetLabeller:
         spec = episode.specs.get(other.wrist.columns[0])
         frame = self.config.frame if self.config.frame != RECORDED else spec.frame if spec is not None else None
         nothing, unsaid = np.zeros(episode.steps, np.bool_), np.full(episode.steps, np.nan)
-        eyes = np.tile(np.eye(4), (episode.steps, 1, 1))
+        nowhere = Track(np.tile(np.eye(4), (episode.steps, 1, 1)), nothing, unsaid, frame)
         hand = layout.hands[name]
         aperture = (np.zeros(episode.steps), nothing, unsaid) if hand.width is not None or hand.thumb is not None else None
-        self._add_pose(found, f"wrist_pose.{name}", eyes, nothing, unsaid, frame)
-        if aperture is not None:
-            found.add(Column(f"aperture.{name}", doc="how far the hand is open", unit=self._unit, meaning="state"), *aperture)
-        self._add_action(found, name, (eyes, eyes), (nothing, unsaid), (nothing, unsaid), aperture, nothing, frame)
+        self._add(found, name, nowhere, nowhere, aperture, nothing)
 
 
 class _Found:
@@ -319,6 +313,11 @@ class _Found:
         self.columns[spec.name] = np.where(known.reshape(-1, *(1,) * (values.ndim - 1)), values, 0).astype(np.float32)
         self.valid[spec.name] = known
         self.confidence[spec.name] = confidence.astype(np.float32)
+
+
+def _one_later(track: Track) -> Track:
+    """Return what is known one step later; the last row is that of the first step, and no motion leads there."""
+    return Track(np.roll(track.pose, -1, axis=0), np.roll(track.known, -1), np.roll(track.confidence, -1), track.frame)
 
 
 def _inverse(pose: Array) -> Array:

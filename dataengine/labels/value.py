@@ -30,7 +30,7 @@ SCALES: dict[str, ValueConfig] = {
     "large": ValueConfig(size=(224, 224), width=1024, depth=16, heads=16, seconds=(-0.4, -0.2, 0.0), bins=201),
 }
 FITS: dict[str, FitConfig] = {
-    "tiny": FitConfig(steps=600, batch_size=64, average=0.99),
+    "tiny": FitConfig(steps=400, batch_size=64, learning_rate=2e-3, average=0.98),
     "small": FitConfig(steps=20_000, batch_size=256, learning_rate=3e-4, warmup_steps=500, average=0.999, precision="bfloat16"),
     "base": FitConfig(steps=50_000, batch_size=256, learning_rate=1e-4, warmup_steps=1000, average=0.999, precision="bfloat16"),
     "large": FitConfig(steps=100_000, batch_size=256, learning_rate=1e-4, warmup_steps=2000, average=0.999, precision="bfloat16"),

@@ -117,7 +117,7 @@ class Crew:
 
     def take(self, turn: int, number: int) -> tuple[dict[str, Any], Made]:
         """Return a batch, which is the next that this worker makes, and what its worker says of it."""
-        worker = self._workers[turn % len(self._workers)]
+        worker = self._workers[turn]
         freed = [worker.freed.popleft() for _ in range(len(worker.freed))]
         self._tell(worker, *freed)
         while True:

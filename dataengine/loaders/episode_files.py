@@ -30,6 +30,7 @@ from dataengine.video.decode import FrameReader
 from dataengine.video.index import FrameIndex
 
 SHARDS = 256
+ENTRIES = 4096  # of shards' indexes: some 2 KB each
 INDEX_BYTES = 96 << 20  # of the frame indexes of whole films
 READER_FRAMES = 1 << 20  # of the readers of episodes: some 100 B each
 STEPS_BYTES = 96 << 20
@@ -56,14 +57,15 @@ class ShardIndex:
     def __init__(self, objects: Objects, prefix: str) -> None:
         key = f"{prefix}/{layout.INDEX}"
         with naming_damage(objects, key, "a shard index"):
-            self._table = table_of(objects.get(key))
-            ordinals, streams = self._table["ordinal"].to_pylist(), self._table["stream"].to_pylist()
+            table = table_of(objects.get(key))
+            ordinals, streams = table["ordinal"].to_pylist(), table["stream"].to_pylist()
             self._row = {(stream, ordinal): at for at, (stream, ordinal) in enumerate(zip(streams, ordinals, strict=True))}
+            self._columns = {name: table[name].combine_chunks() for name in table.column_names}
 
     def entry(self, stream: str, ordinal: int) -> Row | None:
         """Return where a stream of an episode lies, None where the episode lacks it."""
         at = self._row.get((stream, ordinal))
-        return None if at is None else dict(self._table.slice(at, 1).to_pylist()[0])
+        return None if at is None else {name: column[at].as_py() for name, column in self._columns.items()}
 
 
 class EpisodeFiles:
@@ -79,6 +81,7 @@ class EpisodeFiles:
         self._numbers, self._pictures = tuple(numbers), tuple(pictures)
         self._wanted = (*self._numbers, *self._pictures, *(("t_ns",) if timed else ()))
         self._indexes = Kept(SHARDS)
+        self._entries = Kept(ENTRIES)
         self._tables = Kept(SHARDS, StepsFile.close)
         self._steps = Kept(STEPS_BYTES)
         self._native = Kept(SHARDS)
@@ -125,6 +128,9 @@ class EpisodeFiles:
 
     def entry(self, episode: int, stream: str) -> Row | None:
         """Return where a stream of an episode lies, None where it lacks it."""
+        return self._entries.get((episode, stream), lambda: self._find_entry(episode, stream))
+
+    def _find_entry(self, episode: int, stream: str) -> Row | None:
         part, dataset, shard, ordinal = self.place(episode)
         prefix = layout.shard_prefix(dataset, shard)
         index = self._indexes.get((part, shard), lambda: ShardIndex(self.opened.objects[part], prefix))

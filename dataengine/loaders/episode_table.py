@@ -59,4 +59,5 @@ class EpisodeTable:
     @classmethod
     def load(cls, folder: Path) -> EpisodeTable:
         """Map the arrays of a folder."""
-        return cls({path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))})
+        # Plain views of the maps: numpy's own class for these takes several times as long to give one value.
+        return cls({path.stem: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in sorted(folder.glob("*.npy"))})

@@ -37,8 +37,8 @@ class FlatSchedule:
         left = samples - self._done
         self.steps: int | None = left // step if layout.drop_last else -(-left // step)
 
-    def owner(self, rank: int, number: int) -> int:
-        return number
+    def maker(self, rank: int, number: int, workers: int) -> int:
+        return number % workers
 
     def batch(self, rank: int, number: int) -> Draws:
         step = self._layout.world_size * self._layout.batch_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,14 +22,16 @@ from dataengine.transforms.resizing import Fit
 def window_steps(window: Window, steps: Array, episode: EpisodeSteps, where: str) -> tuple[Array, Array]:
     """Return which step each row of a window takes, and whether it is padding: (n, K) int64 in [0, T) and (n, K) bool.
 
-    Rows beyond the episode's ends repeat its first or last step, and are marked. K is 1 where the window has no time axis.
+    Rows beyond the episode's ends repeat its first or last step, and are marked. K is 1 where the window has no time axis. Steps (n,) ascend, n at least 1.
 
     Raises:
         UsageError: offsets are in seconds, and the episode's rate is unknown.
     """
     if window.field.seconds is None:
-        offsets = np.array(window.field.steps if window.field.steps is not None else (0,), dtype=np.int64)
+        offsets = window.offsets
         wanted = steps[:, None] + offsets
+        if steps[0] + offsets.min() >= 0 and steps[-1] + offsets.max() < episode.count:
+            return wanted, np.zeros(wanted.shape, bool)
         held = np.clip(wanted, 0, episode.count - 1)
         return held, wanted != held
     if episode.t_ns is None:
@@ -43,12 +47,13 @@ class Pictures:
 
     def __init__(self, source: PictureSource | None, frames: Array, shape: tuple[int, ...], dtype: str, fit: Fit, spare: list[Array]) -> None:
         self._source, self._shape, self._dtype, self._fit, self._spare = source, shape, dtype, fit, spare
-        self._frames = frames.tolist()
+        self._size = math.prod(shape)
+        self._frames: list[list[int]] = frames.tolist()
         self._held: dict[int, Any] = {}
-        seen, counts = np.unique(frames[frames >= 0], return_counts=True)
-        self._left = dict(zip(seen.tolist(), counts.tolist(), strict=True))
-        groups = source.groups(seen).tolist() if source is not None and len(seen) else []
-        self._group_of = dict(zip(seen.tolist(), groups, strict=False))
+        self._left = Counter([frame for row in self._frames for frame in row if frame >= 0])
+        seen = sorted(self._left)
+        groups = source.groups(np.array(seen)).tolist() if source is not None and seen else []
+        self._group_of = dict(zip(seen, groups, strict=False))
         self._members: dict[int, list[int]] = {}
         for frame, group in self._group_of.items():
             self._members.setdefault(group, []).append(frame)
@@ -61,9 +66,8 @@ class Pictures:
     def _load(self, frame: int) -> None:
         assert self._source is not None
         wanted = [member for member in self._members[self._group_of[frame]] if self._left[member] and member not in self._held]
-        size = int(np.prod(self._shape, dtype=np.int64))
         for number, packed in self._source.load(wanted, self._spare):
-            if isinstance(packed, np.ndarray) and packed.size > size:  # a picture that is to be shrunk waits small
+            if isinstance(packed, np.ndarray) and packed.size > self._size:  # a picture that is to be shrunk waits small
                 small = np.empty(self._shape, self._dtype)
                 self._source.paint(packed, small, self._fit)
                 self._spare.append(packed)

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from dataengine.core.arrays import Array, require
-from dataengine.core.randomness import hash64
+from dataengine.core.randomness import hash64, mix64
 from dataengine.loaders.clips import ALIGN_STEPS, Clips
 
 _FRACTION_BITS = 20
@@ -67,13 +67,12 @@ class Piece:
 class Lane:
     """One lane of an epoch: its pieces in decoding order, and the order in which their samples come out."""
 
-    def __init__(self, segment: Array, start: Array, stop: Array, key: tuple[int, int, int], spread: int) -> None:
-        self._seed, self._epoch, self._number = key
-        self._spread = spread
-        turn = int(hash64(self._seed, _TURN, self._epoch, self._number)) % max(1, int((stop - start).sum()))
+    def __init__(self, segment: Array, start: Array, stop: Array, turn: int, late: np.uint64, spread: int) -> None:
+        self._late, self._spread = late, spread  # the hash of this lane, from which those of its places are made
         ends = np.cumsum(stop - start)
-        first = int(np.searchsorted(ends, turn, side="right"))
         if len(segment):
+            turn %= int(ends[-1])
+            first = int(np.searchsorted(ends, turn, side="right"))
             into = start[first] + turn - (ends[first] - (stop[first] - start[first]))
             cut = max(int(start[first]), int(into) // ALIGN_STEPS * ALIGN_STEPS)
             roll = np.roll(np.arange(len(segment)), -first)
@@ -84,10 +83,11 @@ class Lane:
                 start[0] = cut
         self._segment, self._start, self._stop = segment, start, stop
         self._places = np.concatenate([[0], np.cumsum(stop - start)]).astype(np.int64)
+        self._length = int(self._places[-1])
         self._block = lru_cache(maxsize=4)(self._emitted)
 
     def __len__(self) -> int:
-        return int(self._places[-1])
+        return self._length
 
     @property
     def pieces(self) -> int:
@@ -101,11 +101,13 @@ class Lane:
     def _keys(self, low: int, high: int) -> Array:
         """Return the emission keys of places [low, high), (n,) uint64 with 20 bits behind the point."""
         places = np.arange(low, high, dtype=np.uint64)
-        late = hash64(self._seed, _SPREAD, self._epoch, self._number, places) % np.uint64(self._spread << _FRACTION_BITS)
+        late = mix64(self._late ^ places) % np.uint64(self._spread << _FRACTION_BITS)
         return (places << np.uint64(_FRACTION_BITS)) + late
 
     def _before(self, bound: int) -> int:
         """Return how many samples have a key below `bound`, which counts whole places."""
+        if not bound:
+            return 0
         low = min(max(0, bound - self._spread), len(self))
         high = min(bound, len(self))
         return low + int(np.count_nonzero(self._keys(low, high) < np.uint64(bound << _FRACTION_BITS)))
@@ -160,7 +162,7 @@ class EpochOrder:
     """
 
     def __init__(self, clips: Clips, seed: int, epoch: int, lanes: int, spread: int, capped: Array | None = None, cap: int = 0) -> None:
-        self._clips, self._key, self._spread = clips, (seed, epoch), spread
+        self._clips, self._spread = clips, spread
         count = len(clips)
         require(count < 1 << 32, f"clips: must be fewer than 2**32, got {count}")
         # The upper half of each hash with the clip's number below it: distinct, so that sorting the numbers alone permutes the clips.
@@ -181,6 +183,8 @@ class EpochOrder:
         self._cut_clip, self._cut_sample = cut_clip, cut_sample  # (L + 1,) where runs begin: the clip, and the sample counted over all clips
         self._begins = ends - lengths
         self.lengths = np.diff(cut_sample)[self._run]  # (L,) samples of each lane
+        self._turn = hash64(seed, _TURN, epoch, np.arange(lanes))  # of each lane
+        self._late = hash64(seed, _SPREAD, epoch, np.arange(lanes))
         self._lanes: dict[int, Lane] = {}
 
     def _cuts(self, lanes: int, ends: Array, lengths: Array) -> tuple[Array, Array]:
@@ -213,5 +217,5 @@ class EpochOrder:
             begins = self._begins[clips]
             low, high = np.maximum(first - begins, 0), np.minimum(last - begins, stop - start)
             kept = high > low
-            self._lanes[number] = Lane(segment[kept], (start + low)[kept], (start + high)[kept], (*self._key, number), self._spread)
+            self._lanes[number] = Lane(segment[kept], (start + low)[kept], (start + high)[kept], int(self._turn[number]), self._late[number], self._spread)
         return self._lanes[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ Order = Literal["shuffled", "random", "sequential"]
 ORDERS: tuple[Order, ...] = ("shuffled", "random", "sequential")
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(NamedTuple):
     """A sample that its lane reads in passing: the lane, the piece of it, and the step.
 
     `settled` is a place of the lane before which nothing is wanted any more, `left` how many samples of its epoch come after this one.
@@ -124,12 +123,15 @@ class Plan:
                 places = permuted(places, self._clips[0].samples, self.seed, schedule.epoch)
             return BatchPlan(number, schedule.epoch, self._of_chosen(places))
         found, spots = [], []
+        orders: dict[tuple[int, int], EpochOrder] = {}
         for component, epoch, lane, emission in zip(draws.component.tolist(), draws.epoch.tolist(), draws.lane.tolist(), draws.emission.tolist(), strict=True):
-            key = (component, epoch, lane)
-            that = self.lane(key)
+            order = orders.get((component, epoch))
+            if order is None:
+                order = orders[component, epoch] = self._orders(component, epoch)
+            that = order.lane(lane)
             piece, segment, step = that.emitted(emission)
             found.append((segment, step))
-            spots.append(Spot(key, piece, step, that.settled(emission), len(that) - emission - 1))
+            spots.append(Spot((component, epoch, lane), piece, step, that.settled(emission), len(that) - emission - 1))
         where = np.array(found, dtype=np.int64).reshape(-1, 2)
         earliest = int(draws.epoch.min()) if len(draws.epoch) else 0
         return BatchPlan(number, earliest, self.opened.segments.number(where[:, 0], where[:, 1]), tuple(spots), draws.scattered)

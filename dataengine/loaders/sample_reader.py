@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,11 +96,17 @@ class SampleReader:
         order = np.lexsort((step, episode))
         edges = np.flatnonzero(np.diff(episode[order])) + 1
         for rows in np.split(order, edges) if len(order) else []:
-            with self._damage(places[rows].tolist()):
+            mine = places[rows].tolist()
+            try:
                 gathered = Gathered(self.files, self.windows, int(episode[rows[0]]), step[rows], self._spare)
-                for row, place in enumerate(places[rows].tolist()):
-                    with self._damage([place]):
-                        gathered.write(row, batch, place, texts)
+            except (StoreError, BadRecording) as error:
+                self._leave(mine, error)
+                continue
+            for row, place in enumerate(mine):
+                try:
+                    gathered.write(row, batch, place, texts)
+                except (StoreError, BadRecording) as error:
+                    self._leave([place], error)
 
     def read_plan(self, plan: Plan, that: BatchPlan, batch: dict[str, Array]) -> dict[str, list[str]]:
         """Read a batch of a plan, whose clips stay open until their samples are used up."""
@@ -112,9 +118,11 @@ class SampleReader:
             if that.scattered and all(number != spot.piece for number, _, _ in self._open.get(spot.lane, ())):
                 elsewhere.append(place)
                 continue
-            with self._damage([place]):
+            try:
                 first, gathered = self._piece(plan, spot)
                 gathered.write(spot.step - first, batch, place, texts)
+            except (StoreError, BadRecording) as error:
+                self._leave([place], error)
         if elsewhere:
             self._read_at(np.array(elsewhere), that.samples[elsewhere], batch, texts)
         for spot in that.spots:
@@ -126,17 +134,12 @@ class SampleReader:
     def _no_texts(self, batch: Mapping[str, Array]) -> dict[str, list[str]]:
         return {window.name: [""] * len(batch["sample"]) for window in self.windows if window.kind in ("task", "texts")}
 
-    @contextmanager
-    def _damage(self, places: Sequence[int]) -> Iterator[None]:
-        """Where samples at these places cannot be read: raise, or note it and leave them out, as the loader was told."""
-        try:
-            yield
-        except (StoreError, BadRecording) as error:
-            if self._on_damage == "raise":
-                raise
-            self._blank.update(places)
-            self.damage.setdefault(str(error), 0)
-            self.damage[str(error)] += len(places)
+    def _leave(self, places: Sequence[int], error: StoreError | BadRecording) -> None:
+        """Samples at these places cannot be read: raise, or note it and leave them out, as the loader was told."""
+        if self._on_damage == "raise":
+            raise error
+        self._blank.update(places)
+        self.damage[str(error)] = self.damage.get(str(error), 0) + len(places)
 
     def look_ahead(self, plan: Plan, that: BatchPlan) -> None:
         """Open the clips of a batch that comes later, and begin to fetch their pictures."""

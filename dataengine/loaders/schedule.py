@@ -1,7 +1,7 @@
 """Which samples make up which batch of which rank: pure functions of the lanes' cursors, so that any batch can be named without making those before it.
 
 An epoch without weights: each rank draws full batches from groups of its lanes, group after group; as many on every rank as the poorest rank has. What is then
-left in all lanes is dealt evenly over the ranks. So every sample comes once, ranks make equally many steps, and only the very last batches are not full.
+left in all lanes is dealt evenly over the ranks (`leftovers.py`). So every sample comes once, ranks make equally many steps, and only the very last batches are not full.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from dataengine.core.arrays import Array, require
 from dataengine.loaders.lanes import EpochOrder
+from dataengine.loaders.leftovers import Leftovers, maker_of
 from dataengine.loaders.round_robin import RoundRobin
 
 
@@ -77,8 +78,8 @@ class Schedule(Protocol):
     def batch(self, rank: int, number: int) -> Draws:
         """Return a batch of a rank."""
 
-    def owner(self, rank: int, number: int) -> int:
-        """Return who makes a batch: workers share the owners' numbers, taken modulo their count."""
+    def maker(self, rank: int, number: int, workers: int) -> int:
+        """Return which of so many workers makes a batch: where it comes from lanes, the one that has them open."""
 
     def cursors_after(self, batches: int) -> Cursors:
         """Return the cursors of all lanes when each rank has made so many batches."""
@@ -119,12 +120,12 @@ class EpochSchedule:
             for group, turn in enumerate(self._turns[rank]):
                 used[places[rank][group]] = turn.counts(int(np.count_nonzero(group_of == group)) * layout.batch_size)
         self._used = used
-        self._rest = RoundRobin(left - used)
-        step = layout.world_size * layout.batch_size
-        self.steps: int | None = self.full + (self._rest.total // step if layout.drop_last else -(-self._rest.total // step))
+        self._left = Leftovers(left - used, places, layout.batch_size, layout.drop_last)
+        self.steps: int | None = self.full + self._left.steps
 
-    def owner(self, rank: int, number: int) -> int:
-        return int(self._made[rank][0][number]) if number < self.full else number - self.full
+    def maker(self, rank: int, number: int, workers: int) -> int:
+        group = int(self._made[rank][0][number]) if number < self.full else self._left.group(rank, number - self.full)
+        return maker_of(group, self._layout.groups, workers)
 
     def batch(self, rank: int, number: int) -> Draws:
         size = self._layout.batch_size
@@ -136,19 +137,10 @@ class EpochSchedule:
             lane, scattered = self._lanes[rank][group][place], False
             emission = emission + self._before[lane]
         else:
-            tail = number - self.full
-            first, last = self._shares(tail)[rank : rank + 2]
-            lane, emission = self._rest.at(np.arange(first, last))
+            lane, emission = self._left.batch(rank, number - self.full)
             emission = emission + self._before[lane] + self._used[lane]
             scattered = True
         return Draws(np.zeros(len(lane), np.int64), np.full(len(lane), self.epoch), lane, emission, scattered)
-
-    def _shares(self, tail: int) -> list[int]:
-        """Return where the share of each rank begins in the tail-th step of what is left, and where the last one ends."""
-        ranks = self._layout.world_size
-        first = tail * ranks * self._layout.batch_size
-        there = min(self._rest.total - first, ranks * self._layout.batch_size)
-        return [first + there * rank // ranks for rank in range(ranks + 1)]
 
     def cursors_after(self, batches: int) -> Cursors:
         assert self.steps is not None
@@ -161,7 +153,7 @@ class EpochSchedule:
                 for group, turn in enumerate(self._turns[rank]):
                     emitted[self._lanes[rank][group]] += turn.counts(int(np.count_nonzero(group_of[:batches] == group)) * size)
         else:
-            emitted += self._used + self._rest.counts(self._shares(batches - self.full)[0])
+            emitted += self._used + self._left.taken(batches - self.full)
         return Cursors(np.full((1, len(emitted)), self.epoch, np.int64), emitted[None])
 
 

@@ -33,7 +33,7 @@ from dataengine.transforms.normalize import Mode, Normalize
 
 logger = logging.getLogger(__name__)
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 CACHE = CacheOptions()
 
 
@@ -183,7 +183,7 @@ class Loader:
             batch = self._make(self._plan.batch(self._schedule, self._work.rank, number))
             self._maker.begin()
             return batch
-        turn = self._schedule.owner(self._work.rank, number) % self._workers
+        turn = self._schedule.maker(self._work.rank, number, self._workers)
         batch, made = self._crew.take(turn, number)
         self._note(turn, made.counters, made.damage)
         return batch

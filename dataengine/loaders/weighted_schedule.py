@@ -10,6 +10,7 @@ import numpy as np
 from dataengine.core.arrays import Array, require
 from dataengine.core.errors import UsageError
 from dataengine.core.randomness import hash64
+from dataengine.loaders.leftovers import maker_of
 from dataengine.loaders.round_robin import RoundRobin
 from dataengine.loaders.schedule import Cursors, Draws, Layout, Orders, lanes_of
 
@@ -89,8 +90,8 @@ class WeightedSchedule:
             barren = 0 if total else barren + 1
             require(barren < 10_000, f"component {component}: its lanes hold no sample for group {group} of rank {rank}; use fewer ranks or groups")
 
-    def owner(self, rank: int, number: int) -> int:
-        return number % self._layout.groups
+    def maker(self, rank: int, number: int, workers: int) -> int:
+        return maker_of(number % self._layout.groups, self._layout.groups, workers)
 
     def batch(self, rank: int, number: int) -> Draws:
         rounds, group = divmod(number, self._layout.groups)

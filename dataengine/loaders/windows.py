@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from dataengine.core.arrays import Array, read_only
 from dataengine.core.column import CAMERA_KINDS, LOSSLESS_KINDS, Column
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.roles import CAMERA, ROLES, columns_of
@@ -58,6 +60,11 @@ class Window:
     def masked(self) -> bool:
         """Whether a mask tells which dimensions a sample has: where bodies differ in width, or some have none."""
         return self.kind in ("numbers", "native", "labels") and (self.lacking or len(set(self.widths.values())) > 1)
+
+    @cached_property
+    def offsets(self) -> Array:
+        """Return the offsets of the rows in steps, (K,) int64, where they are not given in seconds; K is 1 without a time axis."""
+        return read_only(np.array(self.field.steps if self.field.steps is not None else (0,), dtype=np.int64))
 
     @property
     def bytes(self) -> int:

@@ -224,7 +224,7 @@ def own_batches(schedule: Schedule, rank: int, begin: Begin) -> Iterator[int]:
     """Yield the numbers of the batches that are a worker's own."""
     number = begin.first
     while schedule.steps is None or number < schedule.steps:
-        if schedule.owner(rank, number) % begin.workers == begin.turn:
+        if schedule.maker(rank, number, begin.workers) == begin.turn:
             yield number
         number += 1
 

@@ -50,7 +50,7 @@ class TargetShape:
 class Said:
     """What a head says of rows (...,), and what is read off it.
 
-    `value` (..., C) and `variance` (..., C) of the numbers in normalised units, `odds` [(..., L)] logits of each gripper, `rotation` (..., R, 3, 3) and
+    `value` (..., C) of the numbers in normalised units and `variance` (..., C), from the middle 68 % of the distribution, so that faint tails do not count; `odds` [(..., L)] logits of each gripper, `rotation` (..., R, 3, 3) and
     `turn_variance` (..., R), of the angle between it and the truth, in units of the rotation's usual size squared.
     """
 
@@ -148,22 +148,27 @@ class ActionHead(nn.Module):
 
     def _read_bins(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         p = logits.softmax(-1)
-        mean = (p * self.centres).sum(-1)
-        variance = (p * (self.centres - mean[..., None]).square()).sum(-1)
+        below = p.cumsum(-1)
+        half = (self._bin_quantile(below, 0.84) - self._bin_quantile(below, 0.16)) / 2
+        variance = half.square()
         if self.config.readout == "mean":
-            return mean, variance
+            return (p * self.centres).sum(-1), variance
         if self.config.readout == "mode":  # the mean of the likeliest bin and its neighbours
             best = p.argmax(-1, keepdim=True)
             near = torch.cat([(best + by).clamp(0, len(self.centres) - 1) for by in (-1, 0, 1)], dim=-1)
             weight = p.gather(-1, near)
             return (weight * self.centres[near]).sum(-1) / weight.sum(-1), variance
-        below = p.cumsum(-1)
-        place = (below < 0.5).sum(-1, keepdim=True).clamp(1, len(self.centres) - 1)
-        before, after = below.gather(-1, place - 1)[..., 0], below.gather(-1, place)[..., 0]
-        share = ((0.5 - before) / (after - before).clamp(min=1e-9)).clamp(0, 1)
+        return self._bin_quantile(below, 0.5), variance
+
+    def _bin_quantile(self, below: Tensor, share: float) -> Tensor:
+        """Return where a share of what is spread evenly over each bin lies below, from the running sums (..., bins)."""
+        place = (below < share).sum(-1, keepdim=True).clamp(max=len(self.centres) - 1)
+        after = below.gather(-1, place)[..., 0]
+        before = torch.where(place[..., 0] > 0, below.gather(-1, (place - 1).clamp(min=0))[..., 0], 0.0)
+        along = ((share - before) / (after - before).clamp(min=1e-9)).clamp(0, 1)
         edges = torch.cat([self.centres[:1], (self.centres[1:] + self.centres[:-1]) / 2, self.centres[-1:]])
         lower, upper = edges[place[..., 0]], edges[place[..., 0] + 1]
-        return lower + share * (upper - lower), variance
+        return lower + along * (upper - lower)
 
     # numbers as a mixture
 
@@ -180,19 +185,22 @@ class ActionHead(nn.Module):
     def _read_mixture(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, mean, sigma = self._parts(numbers)
         weight = log_weight.exp()
-        middle = (weight * mean).sum(-1)
-        variance = (weight * (sigma.square() + (mean - middle[..., None]).square())).sum(-1)
+        half = (self._mixture_quantile(weight, mean, sigma, 0.84) - self._mixture_quantile(weight, mean, sigma, 0.16)) / 2
         if self.config.readout == "mean":
-            return middle, variance
+            return (weight * mean).sum(-1), half.square()
         if self.config.readout == "mode":
             best = (log_weight - sigma.log()).argmax(-1, keepdim=True)
-            return mean.gather(-1, best)[..., 0], variance
+            return mean.gather(-1, best)[..., 0], half.square()
+        return self._mixture_quantile(weight, mean, sigma, 0.5), half.square()
+
+    @staticmethod
+    def _mixture_quantile(weight: Tensor, mean: Tensor, sigma: Tensor, share: float) -> Tensor:
         low, high = (mean - 6 * sigma).amin(-1), (mean + 6 * sigma).amax(-1)
         for _ in range(30):  # halves the interval: 2^-30 of it
             half = (low + high) / 2
-            under = (weight * torch.special.ndtr((half[..., None] - mean) / sigma)).sum(-1) < 0.5
+            under = (weight * torch.special.ndtr((half[..., None] - mean) / sigma)).sum(-1) < share
             low, high = torch.where(under, half, low), torch.where(under, high, half)
-        return (low + high) / 2, variance
+        return (low + high) / 2
 
     # rotations
 

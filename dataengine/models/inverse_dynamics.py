@@ -70,8 +70,14 @@ class InverseDynamicsConfig(Config):
 # What E.4 of the project's notes on models plans; the numbers of parameters are those with one body of 4 + 4 dimensions.
 SCALES: dict[str, Mapping[str, Any]] = {
     "tiny": {},
-    "single_frame": {"before_s": 0.0, "after_s": 0.0, "tokenizer": {"differences": False}},
-    "small": {"width": 256, "depth": 6, "heads": 8, "size": [128, 128], "tokenizer": {"channels": [32, 64, 128, 128], "readout": "grid"}},
+    "single_frame": {"before_s": 0.0, "after_s": 0.0, "tokenizer": {"differences": False, "flow": []}},
+    "small": {
+        "width": 256,
+        "depth": 6,
+        "heads": 8,
+        "size": [128, 128],
+        "tokenizer": {"channels": [64, 128, 128], "strides": [4, 2, 2], "flow": [1, 2, 4], "readout": "grid"},
+    },
     "base": {"width": 512, "depth": 12, "heads": 8, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 16, "depth": 4}},
     "large": {"width": 1024, "depth": 16, "heads": 16, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 14, "depth": 6}},
 }

@@ -78,7 +78,7 @@ class IdmModule(nn.Module):
     def __init__(self, config: InverseDynamicsConfig, bodies: Sequence[BodyTargets]) -> None:
         super().__init__()
         self.network = InverseDynamics(config, [shapes_of(body) for body in bodies])
-        self.usual = nn.ModuleList(Usual(len(body.displacement.dims) if body.displacement is not None else 0) for body in bodies)
+        self.usual = nn.ModuleDict({str(number): Usual(len(body.displacement.dims)) for number, body in enumerate(bodies) if body.displacement is not None})
 
     def forward(self, clips: Tensor, there: Tensor, body: Tensor) -> Any:
         return self.network(clips, there, body)
@@ -140,7 +140,7 @@ class FittedIdm:
         states, there = _field(batch, "state", rows, _state_width(body))
         values = body.displacement.between(states[:, :transitions], states[:, 1 : transitions + 1])
         known = there[:, :transitions] & there[:, 1 : transitions + 1] & np.isfinite(values).all(axis=-1) & weight[:, None]
-        usual: Usual = self.inner.usual[number]
+        usual: Usual = self.inner.usual[str(number)]
         if self.inner.training:
             usual.see(values[known])
         return usual.spec(body), values, known

@@ -19,6 +19,7 @@ from dataengine.models.inverse_dynamics_fit import SETTLED, BodyTargets, Usual, 
 from dataengine.models.latent_action import LatentActionModel, channels_first
 
 PLACES = 2  # a side of a picture that its features are pooled to
+FAINT = 0.2  # features enter so much fainter than latents: there are many of them, and with a few labels they would be learned by heart
 
 
 class MappedConfig(Config):
@@ -28,8 +29,9 @@ class MappedConfig(Config):
         latent: folder of the model of latent actions; what is made from it holds its weights too, and needs the folder no more.
         share: of the training episodes whose labels are used, each as a whole, chosen by hash.
         targets: "command", "displacement" or both.
-        hidden: width of the two layers between latents and heads; 0 for a linear map.
-        features: let the heads see the first picture too, in the decoder's own features: what a gripper is told to do depends on what it holds.
+        hidden: width of the layer beside the linear map from latents to heads; 0 for the linear map alone.
+        features: let that layer see the first picture too, in the decoder's own features: what a gripper is told to do depends on what it holds.
+        dropout: share of the layer that is left out in each training step, so that a few labels are told by the latents where those suffice.
         heads: how numbers, grippers and rotations are said.
     """
 
@@ -38,7 +40,8 @@ class MappedConfig(Config):
     targets: tuple[Literal["command", "displacement"], ...] = Setting(default=("command", "displacement"), min_length=1)
     hidden: int = Setting(default=64, ge=0)
     features: bool = True
-    heads: HeadConfig = HeadConfig()
+    dropout: float = Setting(default=0.5, ge=0, lt=1)
+    heads: HeadConfig = HeadConfig(numbers="mixture")
 
 
 class RunningScale(nn.Module):
@@ -73,11 +76,11 @@ class MappedModule(nn.Module):
         super().__init__()
         self.config = config
         self.latent = latent.requires_grad_(False).eval()
-        inputs = latent.config.latent + (3 * latent.config.decoder_width * PLACES**2 if config.features else 0)
-        self.scale = RunningScale(inputs)
-        layers = [nn.Linear(inputs, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.hidden), nn.SiLU()] if config.hidden else []
-        self.between = nn.Sequential(*layers)
-        self.bodies = nn.ModuleList(heads_of(config.hidden or inputs, shapes_of(body), config.heads) for body in bodies)
+        width = latent.config.latent
+        features = 3 * latent.config.decoder_width * PLACES**2 if config.features and config.hidden else 0
+        self.scale = RunningScale(width + features)
+        self.between = nn.Linear(width + features, config.hidden) if config.hidden else None
+        self.bodies = nn.ModuleList(heads_of(width + config.hidden, shapes_of(body), config.heads) for body in bodies)
         self.usual = nn.ModuleList(Usual(len(body.displacement.dims) if body.displacement is not None else 0) for body in bodies)
 
     def train(self, mode: bool = True) -> MappedModule:
@@ -86,15 +89,23 @@ class MappedModule(nn.Module):
         self.latent.eval()
         return self
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the heads read (B, C), and the latents (B, Z), of clips (B, F, H, W, 3) in [0, 1]."""
+    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return what the heads read (B, C) of clips (B, F, H, W, 3) in [0, 1]; in training what is left out comes from the generator."""
+        width = self.latent.config.latent
         with torch.no_grad():
             latent, _ = self.latent.encode(clips)
             seen = [latent]
-            if self.config.features:
+            if self.between is not None and self.config.features:
                 maps = self.latent.decoder.trunk(channels_first(clips[:, 0]))[-1]
                 seen.append(F.adaptive_avg_pool2d(maps, PLACES).flatten(1))
-        return self.between(self.scale(torch.cat(seen, dim=1))), latent
+        scaled = self.scale(torch.cat(seen, dim=1))
+        if self.between is None:
+            return scaled
+        hidden = F.silu(self.between(torch.cat([scaled[:, :width], FAINT * scaled[:, width:]], dim=1)))
+        if self.training and self.config.dropout:
+            kept = torch.rand(hidden.shape, generator=generator, device=hidden.device) >= self.config.dropout
+            hidden = hidden * kept / (1 - self.config.dropout)
+        return torch.cat([scaled[:, :width], hidden], dim=1)
 
     def head(self, body: int, target: str) -> ActionHead:
         """Return the head of a body's target."""
@@ -120,7 +131,7 @@ class MappedFit:
         self._body_of_dataset = np.array(list(body_of_dataset))
 
     def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch and its parts; there is nothing random in it."""
+        """Return the loss of a batch and its parts."""
         inner = self.inner
         camera = inner.latent.config.camera
         there = (batch["weight"] > 0) & ~batch[f"{camera}_is_pad"].any(1)
@@ -128,7 +139,7 @@ class MappedFit:
         rows = torch.nonzero(there)[:, 0]
         if not len(rows):
             return torch.stack([value.sum() * 0 for value in inner.parameters() if value.requires_grad]).sum(), {}
-        read, _ = self.module(batch[camera][rows].float() / 255)
+        read = self.module(batch[camera][rows].float() / 255, generator)
         body = self._body_of_dataset[batch["dataset"][rows].cpu().numpy()]
         found: dict[str, list[Tensor]] = {}
         for number in sorted(set(body.tolist())):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Literal, Protocol
 
 import torch
@@ -14,6 +13,7 @@ from dataengine.core.config import Config
 from dataengine.core.errors import UsageError
 from dataengine.models.blocks import Attention, FeedForward, Norm
 from dataengine.models.frozen_encoder import FrozenVit
+from dataengine.models.optical_flow import cell_flow
 
 
 class FrameTokenizer(Protocol):
@@ -33,8 +33,10 @@ class TokenizerConfig(Config):
 
     Attributes:
         kind: "conv", a stem of convolutions; "patch", a ViT on patches; "frozen", the encoder in `folder`.
-        channels: of the convolutions, each of which halves the picture but the last, which keeps its size.
+        channels, strides: of the convolutions, as many of each.
         differences: give the stem what changed since the frame before and what changes until the next, beside the frame: without it small nets find motion late.
+        flow: copies of the pictures, smaller by these factors, whose optical flow from the frame before and to the next joins the output of the first convolution, cell
+            by cell; () for none. With few data it makes the difference: a net need not learn first what motion is.
         readout: what tokens of the stem are. "grid": one for each place. "flat": one, of all places together. "points": one, of the places where feature maps
             are strongest (their soft arg max: Levine et al. 2016, "End-to-end training of deep visuomotor policies"). "both": one flat, one of points.
         patch: side of a patch in px.
@@ -44,7 +46,9 @@ class TokenizerConfig(Config):
     """
 
     kind: Literal["conv", "patch", "frozen"] = "conv"
-    channels: tuple[int, ...] = (24, 48, 64)
+    channels: tuple[int, ...] = (24, 48, 48)
+    strides: tuple[int, ...] = (4, 1, 2)
+    flow: tuple[int, ...] = (1, 2)
     differences: bool = True
     readout: Literal["grid", "flat", "points", "both"] = "both"
     patch: int = Setting(default=8, ge=1)
@@ -62,21 +66,28 @@ def with_differences(clips: Tensor, there: Tensor) -> Tensor:
 
 
 class ConvStem(nn.Module):
-    """Convolutions over each frame and the changes around it; then tokens of all places together, of the strongest places, or of each place."""
+    """Convolutions over each frame, the changes around it and its optical flow; then tokens of all places together, of the strongest places, or of each place."""
 
     def __init__(self, config: TokenizerConfig, width: int, size: tuple[int, int]) -> None:
         super().__init__()
+        if len(config.strides) != len(config.channels) or not config.channels:
+            raise UsageError(f"tokenizer: must have as many strides as channels, one or more, got {config.strides} and {config.channels}")
         self._differences, self._readout = config.differences, config.readout
-        channels = (9 if config.differences else 3, *config.channels)
-        last = len(config.channels) - 1
+        self._cells, self._scales = config.strides[0], config.flow
+        if any(self._cells % scale or any(side % self._cells for side in size) for scale in config.flow):
+            raise UsageError(f"tokenizer: flow must be of scales that divide the first stride, {self._cells}, which divides the size {size}, got {config.flow}")
+        entering = [9 if config.differences else 3, *config.channels[:-1]]
+        if config.flow and len(entering) > 1:
+            entering[1] += 6 * len(config.flow)
         self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 5 if place == 0 else 3, stride=1 if place == last and last > 0 else 2, padding=2 if place == 0 else 1)
-            for place, (before, after) in enumerate(itertools.pairwise(channels))
+            nn.Conv2d(before, after, 3 if stride < 3 else stride + 2, stride=stride, padding=1)
+            for before, after, stride in zip(entering, config.channels, config.strides, strict=True)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(max(1, after // 8), after) for after in channels[1:])
-        with torch.no_grad():
-            height, wide = self._maps(torch.zeros(1, channels[0], *size))[-1].shape[-2:]
-        deep = channels[-1]
+        self.norms = nn.ModuleList(nn.GroupNorm(max(1, after // 8), after) for after in config.channels)
+        height, wide = size
+        for stride in config.strides:
+            height, wide = ((side - 1) // stride + 1 if stride < 3 else side // stride for side in (height, wide))
+        deep = config.channels[-1]
         self.tokens = {"grid": height * wide, "flat": 1, "points": 1, "both": 2}[config.readout]
         if config.readout == "grid":
             self.project = nn.Linear(deep, width)
@@ -90,17 +101,14 @@ class ConvStem(nn.Module):
             rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, wide), indexing="ij")
             self.register_buffer("places", torch.stack([rows.flatten(), columns.flatten()], dim=1), persistent=False)  # (H W, 2)
 
-    def _maps(self, x: Tensor) -> list[Tensor]:
-        found = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = F.silu(norm(layer(x)))
-            found.append(x)
-        return found
-
     def forward(self, clips: Tensor, there: Tensor) -> Tensor:
         batch, frames = clips.shape[:2]
         seen = with_differences(clips, there) if self._differences else (clips - 0.5) * 2
-        x = self._maps(seen.flatten(0, 1).permute(0, 3, 1, 2))[-1]  # (B T, C, H', W'), which lies with the channels last in memory
+        x = seen.flatten(0, 1).permute(0, 3, 1, 2)  # (B T, C, H, W), which lies with the channels last in memory
+        for place, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            if place == 1 and self._scales:
+                x = torch.cat([x, flow_around(clips, there, self._cells, self._scales).flatten(0, 1).to(x.dtype)], dim=1)
+            x = F.silu(norm(layer(x)))
         found = []
         if self._readout == "grid":
             found.append(self.project(x.flatten(2).transpose(1, 2)) + self.place)
@@ -112,6 +120,18 @@ class ConvStem(nn.Module):
             where = share @ self.places  # (B T, C, 2)
             found.append(self.point(torch.cat([4 * where.flatten(1), (share * heat).sum(-1)], dim=1))[:, None])
         return torch.cat(found, dim=1).unflatten(0, (batch, frames))  # (B, T, S, C)
+
+
+def flow_around(clips: Tensor, there: Tensor, cells: int, scales: tuple[int, ...]) -> Tensor:
+    """Return (B, T, 6 len(scales), H / cells, W / cells): flow from the frame before each, and to the next; 0 where one of the two is not there."""
+    with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+        pictures = clips.float().permute(0, 1, 4, 2, 3)
+        if clips.shape[1] == 1:
+            height, width = (side // cells for side in clips.shape[2:4])
+            return pictures.new_zeros(len(clips), 1, 6 * len(scales), height, width)
+        flow = cell_flow(pictures, cells, scales) * (there[:, 1:] & there[:, :-1])[:, :, None, None, None]
+        none = torch.zeros_like(flow[:, :1])
+        return torch.cat([torch.cat([none, flow], dim=1), torch.cat([flow, none], dim=1)], dim=2)
 
 
 class PatchViT(nn.Module):

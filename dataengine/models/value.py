@@ -21,7 +21,7 @@ from dataengine.core.config import Config
 from dataengine.core.roles import CAMERA
 from dataengine.models.blocks import SpaceTimeTransformer
 
-PATCH_PX = 16  # of the picture that one token stands for: four convolutions of stride 2
+PATCH_PX = 16  # of the picture that one token stands for: convolutions of stride 4, 2 and 2
 
 
 class ValueConfig(Config):
@@ -47,7 +47,7 @@ class ValueConfig(Config):
     bins: int = Setting(default=101, ge=2)
     failure: float = Setting(default=-2.0, lt=-1)
     width: int = Setting(default=64, ge=8)
-    depth: int = Setting(default=2, ge=1)
+    depth: int = Setting(default=1, ge=1)
     heads: int = Setting(default=4, ge=1)
     shift_px: int = Setting(default=2, ge=0)
     jitter: float = Setting(default=0.15, ge=0, lt=1)
@@ -109,18 +109,15 @@ class ValueNet(nn.Module):
         super().__init__()
         width, (height, breadth) = config.width, config.size
         self.config, self.numbers = config, numbers
-        widths = (max(8, 3 * width // 8 // 4 * 4), max(8, 3 * width // 4 // 4 * 4), width)
+        wide = max(8, 3 * width // 4 // 4 * 4)
         self.stem = nn.Sequential(
-            nn.Conv2d(6, widths[0], 4, 2, 1),  # a picture, and how it differs from that of the step itself
-            nn.GroupNorm(4, widths[0]),
+            nn.Conv2d(6, width // 2, 8, 4, 2),  # a picture, and how it differs from that of the step itself; on a CPU the first pixels cost most
+            nn.GroupNorm(4, width // 2),
             nn.SiLU(),
-            nn.Conv2d(widths[0], widths[1], 3, 2, 1),
-            nn.GroupNorm(4, widths[1]),
+            nn.Conv2d(width // 2, wide, 3, 2, 1),
+            nn.GroupNorm(4, wide),
             nn.SiLU(),
-            nn.Conv2d(widths[1], width, 3, 2, 1),
-            nn.GroupNorm(4, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, 2, 1),
+            nn.Conv2d(wide, width, 3, 2, 1),
         )
         places = height * breadth // PATCH_PX**2
         self.place = nn.Parameter(0.02 * torch.randn(len(config.cameras), places, width))

@@ -24,7 +24,10 @@ SHARDS, FILMS, FEATURES = 4, 8, 64  # kept at once
 
 
 class OpenShards:
-    """Episodes of a version of a store, read by the rows of its catalog in the order in which they lie in their shards. It belongs to one thread at a time."""
+    """Episodes of a version of a store, read by the rows of its catalog, best in the order in which they lie in their shards.
+
+    It belongs to one thread at a time, and is closed after use.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -75,6 +78,12 @@ class OpenShards:
         media, track = media_of(row, entry), int(entry["track"])
         film: tuple[FrameReader, bool] = self._films.get((media, track), lambda: frame_reader(self.store.objects, row, entry, f"{stream} in {media}"))
         return pictures(self.store.objects, row, entry, frames, film)
+
+    def __enter__(self) -> OpenShards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go what is open."""

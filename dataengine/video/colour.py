@@ -78,11 +78,15 @@ def brightness(frame: Any) -> Array:
 def _join(frame: Any, out: Array) -> None:
     """Write the planes of a 4:2:0 frame one after the other into (H * 3 / 2, W), as OpenCV takes I420."""
     height, width = frame.height, frame.width
-    flat, luma, chroma = out.reshape(-1), height * width, height * width // 4
-    planes = frame.planes
-    out[:height] = _plane(planes[0], height, width)
-    flat[luma : luma + chroma].reshape(height // 2, width // 2)[:] = _plane(planes[1], height // 2, width // 2)
-    flat[luma + chroma :].reshape(height // 2, width // 2)[:] = _plane(planes[2], height // 2, width // 2)
+    flat, start = out.reshape(-1), 0
+    for plane, rows, columns in zip(frame.planes, (height, height // 2, height // 2), (width, width // 2, width // 2), strict=False):
+        end, line = start + rows * columns, plane.line_size
+        samples = np.frombuffer(plane, np.uint8)
+        if line == columns:
+            flat[start:end] = samples[: end - start]
+        else:
+            flat[start:end].reshape(rows, columns)[:] = samples.reshape(-1, line)[:rows, :columns]
+        start = end
 
 
 def rgb_from_i420(planes: Array, out: Array) -> None:
@@ -108,6 +112,7 @@ class RgbConverter:
     def __init__(self, matrix: str = "unspecified", range_: str = "unspecified") -> None:
         self._matrix, self._range = MATRIX_NUMBERS.get(matrix, 2), RANGE_NUMBERS.get(range_, 0)
         self._joined: Array | None = None
+        self._joined_ones: dict[tuple[Any, ...], bool] = {}  # whether frames of a kind can be joined
         self._reformatter: Any = None
 
     def convert(self, frame: Any, out: Array) -> None:
@@ -123,15 +128,15 @@ class RgbConverter:
         if planar is None:
             self._reformat(frame, out)
             return
-        across, down, _ = planar
-        weights, full = self._meaning(frame)
-        luma = _plane(frame.planes[0], height, width)
         if self._joins(frame):
             if self._joined is None or self._joined.shape != (height * 3 // 2, width):
                 self._joined = np.empty((height * 3 // 2, width), np.uint8)
             _join(frame, self._joined)
             rgb_from_i420(self._joined, out)
             return
+        across, down, _ = planar
+        weights, full = self._meaning(frame)
+        luma = _plane(frame.planes[0], height, width)
         chroma = []
         for plane in frame.planes[1:3]:
             small = _plane(plane, (height + down) >> down, (width + across) >> across)
@@ -166,7 +171,11 @@ class RgbConverter:
 
     def _joins(self, frame: Any) -> bool:
         """Whether OpenCV's one-pass conversion reads a frame: 4:2:0 with even sides, BT.601, limited range."""
-        return frame.format.name in ("yuv420p", "yuvj420p") and not (frame.width | frame.height) & 1 and self._meaning(frame) == (_BT601, False)
+        key = frame.format.name, (frame.width | frame.height) & 1, frame.colorspace, frame.color_range
+        found = self._joined_ones.get(key)
+        if found is None:
+            found = self._joined_ones[key] = key[0] in ("yuv420p", "yuvj420p") and not key[1] and self._meaning(frame) == (_BT601, False)
+        return found
 
     def _reformat(self, frame: Any, out: Array) -> None:
         """Convert through FFmpeg: every other pixel format (10 bit, NV12, grey, palettes)."""

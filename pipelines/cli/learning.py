@@ -12,7 +12,7 @@ evaluate_app = typer.Typer(help="Say how good labels are, and whether they help.
 
 
 def train(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent or value.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent, mapped or value.")],
     store: StoreOption,
     out: Annotated[str, typer.Option("--out", help="Folder of the model; run again with the same choices to go on where it stopped.")],
     dataset: Annotated[list[str], typer.Option("--dataset", help="A dataset to learn from; may be given several times.")],

@@ -231,7 +231,7 @@ def test_returns_are_shares_of_the_longest_episode_of_the_task() -> None:
 
 def test_every_scale_has_a_way_to_fit_it() -> None:
     assert SCALES.keys() == FITS.keys()
-    assert {name: (scale.width, scale.depth) for name, scale in SCALES.items()} == {"tiny": (64, 2), "small": (256, 6), "base": (512, 12), "large": (1024, 16)}
+    assert {name: (scale.width, scale.depth) for name, scale in SCALES.items()} == {"tiny": (64, 1), "small": (256, 6), "base": (512, 12), "large": (1024, 16)}
     assert set(ValueTrainee(SCALES["small"]).fields()) == {"camera:primary", "state"}
 
 
