@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects
 from dataengine.loaders.native import NOT_IN_ORDER, NativeStream
 from dataengine.loaders.opened import Opened
-from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, VideoPictures
+from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, Tally, VideoPictures
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.arrow_numpy import numbers, plain, present
@@ -77,9 +77,6 @@ class Kept:
                 self._let_go(old)
         return thing
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter([thing for thing, _ in self._things.values()])
-
     def clear(self) -> None:
         """Give everything up."""
         while self._things:
@@ -125,26 +122,10 @@ class EpisodeFiles:
         self._native = Kept(SHARDS)
         self._labels = Kept(SHARDS, LabelsFile.close)
         self._films = Kept(INDEX_BYTES)
-        self._readers = Kept(READER_FRAMES, self._retire)
+        self._readers = Kept(READER_FRAMES, lambda made: made[0].close())
         self._decoders: dict[tuple[Any, ...], Any] = {}
         self._scratch: dict[tuple[int, ...], Array] = {}
-        self._counted, self._bytes = 0, 0
-
-    @property
-    def decoded(self) -> int:
-        """Return how many frames of videos were decoded so far."""
-        return self._counted + sum(int(reader.decoded) for reader, _ in self._readers)
-
-    @property
-    def bytes_read(self) -> int:
-        """Return how many bytes of videos were read so far."""
-        return self._bytes + sum(int(reader.bytes_read) for reader, _ in self._readers)
-
-    def _retire(self, made: tuple[FrameReader, int]) -> None:
-        reader, _ = made
-        self._counted += reader.decoded
-        self._bytes += reader.bytes_read
-        reader.close()
+        self.tally = Tally()
 
     def close(self) -> None:
         """Close every file."""
@@ -243,7 +224,7 @@ class EpisodeFiles:
 
         fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
         grey = not colour and str(reader().index.facts["pix_fmt"]).startswith("gray")
-        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch, exact)
+        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch, exact, self.tally)
 
     def _open_video(self, objects: Objects, film: tuple[int, str, int], first: int, count: int) -> tuple[FrameReader, int]:
         """Return a reader of an episode's part of a film, and which frame of the film is its first."""
