@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Iterable, Mapping
+=======
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+>>>>>>> w-loaderspeed
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +20,7 @@ from dataengine.core.labels import Labels
 from dataengine.core.objects import Objects
 from dataengine.loaders.native import NOT_IN_ORDER, NativeStream
 from dataengine.loaders.opened import Opened
-from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, VideoPictures
+from dataengine.loaders.picture_source import ArrayPictures, ItemPictures, PictureSource, Tally, VideoPictures
 from dataengine.store import layout
 from dataengine.store.array_reader import ArrayReader
 from dataengine.store.arrow_numpy import numbers, plain, present
@@ -51,6 +56,42 @@ class EpisodeSteps:
         return 256 + sum(values.nbytes for values, _ in self.numbers.values()) + sum(frames.nbytes for frames in self.frames.values()) + 8 * self.count
 
 
+<<<<<<< HEAD
+=======
+class Kept:
+    """Things by key, the least recently used given up when they weigh too much together."""
+
+    def __init__(self, limit: int, let_go: Callable[[Any], None] | None = None) -> None:
+        self._limit, self._let_go, self._weight = limit, let_go, 0
+        self._things: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Value], weigh: Callable[[Value], int] = lambda value: 1) -> Value:
+        """Return what is kept under a key, made where it is not there."""
+        if key in self._things:
+            self._things.move_to_end(key)
+            found: Value = self._things[key][0]
+            return found
+        thing = make()
+        weight = weigh(thing)
+        self._things[key] = thing, weight
+        self._weight += weight
+        while self._weight > self._limit and len(self._things) > 1:
+            _, (old, lost) = self._things.popitem(last=False)
+            self._weight -= lost
+            if self._let_go is not None:
+                self._let_go(old)
+        return thing
+
+    def clear(self) -> None:
+        """Give everything up."""
+        while self._things:
+            _, (old, _) = self._things.popitem()
+            if self._let_go is not None:
+                self._let_go(old)
+        self._weight = 0
+
+
+>>>>>>> w-loaderspeed
 class ShardIndex:
     """A shard's index by stream and ordinal."""
 
@@ -87,26 +128,10 @@ class EpisodeFiles:
         self._native = Kept(SHARDS)
         self._labels = Kept(SHARDS, LabelsFile.close)
         self._films = Kept(INDEX_BYTES)
-        self._readers = Kept(READER_FRAMES, self._retire)
+        self._readers = Kept(READER_FRAMES, lambda made: made[0].close())
         self._decoders: dict[tuple[Any, ...], Any] = {}
         self._scratch: dict[tuple[int, ...], Array] = {}
-        self._counted, self._bytes = 0, 0
-
-    @property
-    def decoded(self) -> int:
-        """Return how many frames of videos were decoded so far."""
-        return self._counted + sum(int(reader.decoded) for reader, _ in self._readers)
-
-    @property
-    def bytes_read(self) -> int:
-        """Return how many bytes of videos were read so far."""
-        return self._bytes + sum(int(reader.bytes_read) for reader, _ in self._readers)
-
-    def _retire(self, made: tuple[FrameReader, int]) -> None:
-        reader, _ = made
-        self._counted += reader.decoded
-        self._bytes += reader.bytes_read
-        reader.close()
+        self.tally = Tally()
 
     def close(self) -> None:
         """Close every file."""
@@ -205,7 +230,7 @@ class EpisodeFiles:
 
         fetch = partial(objects.prefetch, media) if isinstance(objects, CachedObjects) else None
         grey = not colour and str(reader().index.facts["pix_fmt"]).startswith("gray")
-        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch, exact)
+        return VideoPictures(reader, first - cut()[1], grey, fetch, self._scratch, exact, self.tally)
 
     def _open_video(self, objects: Objects, film: tuple[int, str, int], first: int, count: int) -> tuple[FrameReader, int]:
         """Return a reader of an episode's part of a film, and which frame of the film is its first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from heapq import heapify, heapreplace
 
 import numpy as np
 
@@ -78,9 +79,13 @@ class Leftovers:
 
         for rank in range(ranks):
             take(rank, rank)
+        fullest = [(at[queue] - ends[queue], queue) for queue in range(ranks)]
+        heapify(fullest)
         for rank in range(ranks):
             while wanted[rank]:
-                take(rank, max(range(ranks), key=lambda queue: ends[queue] - at[queue]))
+                queue = fullest[0][1]
+                take(rank, queue)
+                heapreplace(fullest, (at[queue] - ends[queue], queue))
         self._taken[number + 1] = at
         self._shares.append(dealt)
 

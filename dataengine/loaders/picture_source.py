@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,14 @@ from dataengine.video.colour import rgb_from_i420
 from dataengine.video.decode import FrameReader
 
 Fetch = Callable[[Sequence[tuple[int, int]]], object]  # begins to fetch ranges (start, length) of one object
+
+
+@dataclass
+class Tally:
+    """What decoders of videos did so far: frames that they gave, also those that nobody asked for, and bytes that they took."""
+
+    frames: int = 0
+    bytes: int = 0
 
 
 class PictureSource(Protocol):
@@ -60,12 +69,13 @@ class VideoPictures:
         fetch: begins to fetch bytes of a remote file.
         scratch: by shape, pictures that may be written over: shared by all that paint in this process.
         exact: whether values must not be mixed.
+        tally: where what is decoded is counted.
     """
 
     def __init__(
-        self, reader: Callable[[], FrameReader], first: int, grey: bool, fetch: Fetch | None, scratch: dict[tuple[int, ...], Array], exact: bool
+        self, reader: Callable[[], FrameReader], first: int, grey: bool, fetch: Fetch | None, scratch: dict[tuple[int, ...], Array], exact: bool, tally: Tally
     ) -> None:
-        self._reader, self._first, self._grey, self._fetch = reader, first, grey, fetch
+        self._reader, self._first, self._grey, self._fetch, self._tally = reader, first, grey, fetch, tally
         self._shape, self._where = (*reader().shape, 3), reader().where
         self._scratch, self._exact = scratch, exact
 
@@ -78,11 +88,17 @@ class VideoPictures:
             self._fetch([(start, stop - start)])
 
     def load(self, frames: Sequence[int], spare: list[Array]) -> Iterator[tuple[int, Any]]:
-        if self._grey:
-            yield from zip(frames, self._reader().read_grey([frame + self._first for frame in frames]), strict=True)
-            return
-        for row, packed in self._reader().packed([frame + self._first for frame in frames], spare):
-            yield row - self._first, packed
+        reader, rows = self._reader(), [frame + self._first for frame in frames]
+        before = reader.decoded, reader.bytes_read
+        try:
+            if self._grey:
+                yield from zip(frames, reader.read_grey(rows), strict=True)
+                return
+            for row, packed in reader.packed(rows, spare):
+                yield row - self._first, packed
+        finally:
+            self._tally.frames += reader.decoded - before[0]
+            self._tally.bytes += reader.bytes_read - before[1]
 
     def paint(self, packed: Any, out: Array, fit: Fit) -> None:
         if self._grey or packed.ndim == 3:

@@ -29,8 +29,13 @@ class RoundRobin:
         return int(self._starts[-1])
 
     def at(self, draws: Array) -> tuple[Array, Array]:
-        """Return queue and place within the queue, (N,) int64 each, of draws (N,) in [0, total)."""
+        """Return queue and place within the queue, (N,) int64 each, of ascending draws (N,) in [0, total)."""
         draws = np.asarray(draws, dtype=np.int64)
+        if len(draws):
+            level = int(np.searchsorted(self._starts, draws[0], side="right")) - 1
+            if draws[-1] < self._starts[level + 1]:  # as nearly always: one level
+                rounds, turn = np.divmod(draws - self._starts[level], len(self._queues[level]))
+                return self._queues[level][turn], self._floors[level] + rounds
         queue, place = np.empty_like(draws), np.empty_like(draws)
         level_of = np.searchsorted(self._starts, draws, side="right") - 1
         for level in np.unique(level_of).tolist():

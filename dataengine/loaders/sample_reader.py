@@ -65,7 +65,7 @@ class SampleReader:
 
     def counters(self) -> Counters:
         """Return what reading took so far."""
-        self._counters.frames_decoded, self._counters.video_bytes_read = self.files.decoded, self.files.bytes_read
+        self._counters.frames_decoded, self._counters.video_bytes_read = self.files.tally.frames, self.files.tally.bytes
         return self._counters
 
     def forget(self) -> None:

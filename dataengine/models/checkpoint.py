@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dataengine.core.digest import digest_bytes, digest_json
@@ -43,9 +44,8 @@ class Checkpoint:
         """Return the model's id."""
         named = [(name, self.weights[name].detach().cpu().contiguous()) for name in sorted(self.weights)]
         facts = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in named]
-        return digest_bytes(
-            digest_json([self.kind, dict(self.config), facts]).encode(), *[tensor.flatten().view(_bytes_of(tensor)).numpy().data for _, tensor in named]
-        )
+        content = [tensor.flatten().view(torch.uint8).numpy().data for _, tensor in named if tensor.numel()]
+        return digest_bytes(digest_json([self.kind, dict(self.config), facts]).encode(), *content)
 
     def load_into(self, module: nn.Module) -> None:
         """Give a module its weights; raise UsageError where they are not those of its configuration."""
@@ -55,12 +55,6 @@ class Checkpoint:
             raise UsageError(
                 f"model: weights must be those of its configuration, got: {str(error)[:500]}; the folder's files do not belong together"
             ) from error
-
-
-def _bytes_of(tensor: Tensor) -> Any:
-    import torch
-
-    return torch.uint8 if tensor.numel() else tensor.dtype
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,12 @@ import torch
 from dataengine.core.errors import UsageError
 from dataengine.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
-WEIGHTS = {"a.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3), "a.steps": torch.tensor(7), "half": torch.ones(2, dtype=torch.bfloat16)}
+WEIGHTS = {
+    "a.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "a.steps": torch.tensor(7),
+    "half": torch.ones(2, dtype=torch.bfloat16),
+    "none": torch.zeros(0, 4),
+}
 MODEL = Checkpoint("idm", {"width": 3, "gap_s": 0.05}, WEIGHTS, {"trained_on": "abc@3"})
 
 
