@@ -220,15 +220,17 @@ def training_facts(prepared: Prepared, fields: Mapping[str, FieldSpec], batches:
     """Return what the model is told of the training episodes."""
     store = open_store(prepared.address, dict(prepared.job.storage_options) or None)
     datasets: list[DatasetFacts] = []
-    success: dict[str, tuple[int | None, bool | None]] = {}
+    known: dict[str, tuple[int, int, str]] = {}
     for name in prepared.job.datasets:
         rows = _rows(store, name, _condition(prepared, name))
-        success |= {row["episode_id"]: (row["steps"], row["success"]) for row in rows.select("episode_id", "steps", "success").iter_rows(named=True)}
+        for row in rows.select("episode_id", "steps", "success", "tasks").iter_rows(named=True):
+            known[row["episode_id"]] = (row["steps"] or 0, -1 if row["success"] is None else int(row["success"]), (row["tasks"] or [name])[0])
         datasets.append(_facts(store, name, rows, _condition(prepared, name), fields))
-    known = [success.get(batches.episode_id(number), (0, None)) for number in range(batches.episodes)]
+    told = [known.get(batches.episode_id(number), (0, -1, "")) for number in range(batches.episodes)]
     episodes = {
-        "steps": np.array([steps or 0 for steps, _ in known], dtype=np.int64),
-        "success": np.array([-1 if told is None else int(told) for _, told in known], dtype=np.int64),
+        "steps": np.array([steps for steps, _, _ in told], dtype=np.int64),
+        "success": np.array([success for _, success, _ in told], dtype=np.int64),
+        "task": [task for _, _, task in told],
     }
     return TrainingFacts(datasets, prepared.trained_on, prepared.job.seed, {"episodes": episodes})
 

@@ -41,7 +41,7 @@ class TrainingFacts:
     """What a model is told before it is trained.
 
     `datasets` stand in the order of the numbers under `dataset` in a batch. `trained_on` is `<store id>@<version>`. `notes["episodes"]` says of each episode, in the order of the
-    numbers under `episode`, its "steps" and "success" (1, 0, or -1 where nobody said), as arrays (E,).
+    numbers under `episode`, its "steps" and "success" (1, 0, or -1 where nobody said), as arrays (E,), and its "task", the instruction or else the dataset's name, as a list.
     """
 
     datasets: Sequence[DatasetFacts]
