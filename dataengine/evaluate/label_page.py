@@ -49,6 +49,11 @@ def _title(name: str) -> str:
     return TITLES.get(name, name)
 
 
+def _beside(name: str) -> bool:
+    """Return whether it is a baseline or a control, there to be compared with."""
+    return name in TITLES or name.endswith(("picture alone", ": shuffled", ": untrained encoder"))
+
+
 def _ordered(figures_: Mapping[str, Any]) -> list[str]:
     """Return who said something: models first, as they were named, then baselines."""
     return [*(name for name in figures_["sources"] if name not in TITLES), *(name for name in figures_["sources"] if name in TITLES)]
@@ -108,7 +113,7 @@ def _numbers_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
         classes = [_cell(source["classes"][dim]["balanced_accuracy"]) if source["classes"] else None for dim in figures_["classes"]]
         rows.append([_title(name), _cell(source["mean"]["r2"]) if source["mean"] else None, *cells, *classes])
     head = ["", "R² (mean)", *(f"R² {dim}" for dim in dims), *(f"{dim}: balanced accuracy" for dim in figures_["classes"])]
-    return table(head, rows, strong=[place for place, name in enumerate(names) if name not in TITLES])
+    return table(head, rows, strong=[place for place, name in enumerate(names) if not _beside(name)])
 
 
 def _tall_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
@@ -181,7 +186,7 @@ def _classes_table(figures_: Mapping[str, Any], names: Sequence[str]) -> Markup:
         "late by, steps",
         "off by, steps",
     ]
-    return table(head, rows, text=[1], strong=[place for place, row in enumerate(rows) if row[0] not in TITLES.values()])
+    return table(head, rows, text=[1], strong=[place for place, row in enumerate(rows) if row[0] not in TITLES.values() and not _beside(str(row[0]))])
 
 
 def _certainty(figures_: Mapping[str, Any], names: Sequence[str]) -> list[object]:
@@ -288,10 +293,11 @@ def _latents(judged: Mapping[str, Any]) -> list[Section]:
         psnr, looks, codes = found["psnr"] or {}, found["looks"] or {}, found["codes"] or {}
         over = found["probe_over_controls"].get("displacement", {})
         rows.append([name, found["bits"], *(psnr.get(key) for key in ("psnr_db", "psnr_over_copy_db", "delta_psnr_db")), *over.values(), codes.get("perplexity"), codes.get("dead"),
-            *(looks.get(key) for key in ("cross_background_auc", "probe_r2_same_scene", "probe_r2_other_scene", "distractor_ratio"))])  # fmt: skip
+            *(looks.get(key) for key in ("cross_background_auc", "probe_r2_same_scene", "probe_r2_other_scene", "distractor_ratio")),
+            (found["looks_untrained"] or {}).get("cross_background_auc")])  # fmt: skip
     head = [
         "", "bits", "PSNR, dB", "over copying the first picture, dB", "over a wrong latent (ΔPSNR), dB", "probe over the picture alone, R²", "probe over an untrained encoder, R²",
-        "perplexity", "dead codes", "AUC across scenes", "probe, same scene", "probe, other scene", "distractor ratio",
+        "perplexity", "dead codes", "AUC across scenes", "probe, same scene", "probe, other scene", "distractor ratio", "AUC across scenes, untrained encoder",
     ]  # fmt: skip
     turned = [[title, *(row[place] for row in rows)] for place, title in enumerate(head) if place]
     return [

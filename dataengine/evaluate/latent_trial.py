@@ -183,7 +183,7 @@ def _figures(
     viewer: Viewer, trial: LatentTrial, source: LatentSource, encoder: Encoder, parts: Sequence[Part], comparisons: Mapping[str, Comparison]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what is told of latents beside probes, and what could not be worked out, with why."""
-    found: dict[str, Any] = {"bits": None, "psnr": None, "codes": None, "information": None, "looks": None}
+    found: dict[str, Any] = {"bits": None, "psnr": None, "codes": None, "information": None, "looks": None, "looks_untrained": None}
     why: dict[str, str] = {}
     encoded = [encoder(part) for part in parts]
     if source.labeller is not None:
@@ -200,6 +200,7 @@ def _figures(
         why["other looks and distractors"] = "a label set holds no model that could label other pictures; name the model's folder with --model"
     elif environment <= set(LOOK_ENVIRONMENTS) and source.labeller.needs.cameras == ("camera:primary",):
         found["looks"] = looks_figures(source.labeller, LATENT)
+        found["looks_untrained"] = looks_figures(source.control, LATENT) if source.control is not None else None
     else:
         why["other looks and distractors"] = "only the sample arm's episodes can be looked at again in another scene"
     return found, why
