@@ -34,9 +34,16 @@ COMMANDS = (
     "stats",
     "materialize",
     "export webdataset",
+    "collect",
+    "train",
+    "label",
+    "evaluate labels",
+    "evaluate downstream",
+    "evaluate values",
     "bench load",
+    "bench label",
 )
-GROUPS = ("export", "bench")  # commands whose second word is a command too
+GROUPS = ("export", "bench", "evaluate")  # commands whose second word is a command too
 
 
 def commands_in(text: str) -> list[list[str]]:
