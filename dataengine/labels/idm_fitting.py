@@ -12,7 +12,7 @@ from dataengine.core.arrays import Array
 from dataengine.core.labelling import Watched
 from dataengine.labels.idm_bodies import Body
 from dataengine.labels.idm_windows import step_places, target_answers, true_values
-from dataengine.models.calibration import Calibration, calibrated, no_calibration, transition_trust, vote
+from dataengine.models.calibration import POWERS, Calibration, Voted, calibrated, no_calibration, transition_trust, vote
 from dataengine.models.inverse_dynamics import InverseDynamicsConfig
 
 Told = tuple[dict[str, Array], Array, Array, Array]  # answers, the steps that they are about (T, K), where there are such, the truth (T, D)
@@ -29,8 +29,23 @@ def fit_calibration(spec: ActionSpec, told: Sequence[Told]) -> Calibration:
         squares.append(np.where(known[..., None], np.square(answers["value"] - scaled[places]), np.nan))
         variances.append(answers["variance"].astype(np.float64))
     trust = transition_trust(squares, variances)
-    weighed = replace(plain, trust=trust)
-    return calibrated(spec, [(vote(places, counts, answers, weighed, len(truth)), truth) for answers, places, counts, truth in told], trust)
+    tried = []
+    for power in POWERS:
+        weighed = replace(plain, trust=trust, power=power)
+        voted = [(vote(places, counts, answers, weighed, len(truth)), truth) for answers, places, counts, truth in told]
+        tried.append((_error(spec, voted), power, voted))
+    _, power, voted = min(tried, key=lambda each: each[:2])
+    return calibrated(spec, voted, trust, power)
+
+
+def _error(spec: ActionSpec, episodes: Sequence[tuple[Voted, Array]]) -> float:
+    """Return the mean squared error of what was voted, in normalised units; 0 where nothing is known."""
+    errors = []
+    for voted, truth in episodes:
+        rows = np.flatnonzero(spec.usable(truth) & (voted.windows > 0))
+        errors.append(np.square(voted.value[rows] - spec.predicted(truth[rows]).scaled).ravel())
+    every = np.concatenate(errors) if errors else np.zeros(0)
+    return float(every.mean()) if len(every) else 0.0
 
 
 def told_truth(body: Body, target: str, episode: Watched, answers: Mapping[str, Array], config: InverseDynamicsConfig) -> Told | None:

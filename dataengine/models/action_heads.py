@@ -25,15 +25,15 @@ class HeadConfig(Config):
         bins: how many.
         reach: the outermost bins, in standard deviations of the target.
         scale: whether bins are even ("linear") or finer around 0 ("symlog").
-        readout: what is taken of a distribution. A mean is drawn to the middle where there are several answers; a median or the mode is less so.
+        readout: what is taken of a distribution. A mean is the least off, but drawn to the middle where there are several answers (calibration undoes that on the whole); a median or the mode is less so.
         balance: let each class of a gripper count alike, however rare it is.
     """
 
-    numbers: Literal["mixture", "binned"] = "binned"
+    numbers: Literal["mixture", "binned"] = "mixture"
     bins: int = Setting(default=51, ge=3)
     reach: float = Setting(default=4.0, gt=0)
     scale: Literal["linear", "symlog"] = "linear"
-    readout: Literal["mean", "median", "mode"] = "median"
+    readout: Literal["mean", "median", "mode"] = "mean"
     balance: bool = True
 
 

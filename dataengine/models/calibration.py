@@ -1,7 +1,7 @@
 """What is fitted after training, on episodes that were held out: no shrinkage, honest odds, and intervals that hold what they promise.
 
 A regressor that is unsure answers with something near the mean, and a policy that learns from such labels moves too little. So numbers are stretched until the slope of
-what is predicted against what is true is 1. How far off the answers then are, in units of the model's own uncertainty, gives the intervals (split conformal prediction:
+what is predicted against what is true is nearly 1. How far off the answers then are, in units of the model's own uncertainty, gives the intervals (split conformal prediction:
 Papadopoulos et al. 2002).
 """
 
@@ -17,6 +17,8 @@ from dataengine.core.action_spec import ActionSpec, Predicted
 from dataengine.core.arrays import Array
 
 MOST_GAIN = 3.0  # an answer that knows so little that it would have to be stretched further is left as it is
+SLOPE = 0.93  # what numbers are stretched to: what is left of the way to 1 would cost more noise than it takes bias away
+POWERS = (1.0, 2.0, 4.0, 8.0)  # of the inverse variance, by which windows may count: the higher, the more the best of them alone
 LEVELS = (0.68, 0.95)
 TEMPERATURES = np.geomspace(0.2, 10.0, 80)
 LEAST_SIGMA = 1e-4
@@ -48,6 +50,7 @@ class Calibration:
         reach68, reach95: of each of the D entries, the half width of an interval in units of the sigma of the entry; 0 of what is not a number.
         trust: (K, C) mean squared error of a transition's answers over the variance that it states, which weighs its vote.
         episodes: how many were held out.
+        power: of a window's inverse variance, its weight in the vote: windows share frames, so that more of them tell less than as many that do not.
     """
 
     gain: tuple[float, ...]
@@ -57,6 +60,7 @@ class Calibration:
     reach95: tuple[float, ...]
     trust: tuple[tuple[float, ...], ...] = ()
     episodes: int = 0
+    power: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -83,8 +87,8 @@ def no_calibration(spec: ActionSpec, transitions: int) -> Calibration:
 def vote(places: Array, counts: Array, said: Mapping[str, Array], calibration: Calibration, steps: int) -> Voted:
     """Combine what overlapping windows say of each step.
 
-    Numbers count by their inverse variance. Windows share frames, so that their errors are not independent: the variance of what they say together is the harmonic mean
-    of theirs, not that over their number, and the spread between them is added to it.
+    Numbers count by a power of their inverse variance. Windows share frames, so that their errors are not independent: the variance of what they say together is the
+    weighted mean of theirs, not that over their number, and the spread between them is added to it.
 
     Args:
         places: (n, K) int64, the step that transition k of window n is about.
@@ -99,11 +103,13 @@ def vote(places: Array, counts: Array, said: Mapping[str, Array], calibration: C
     variance = np.maximum(said["variance"][rows, columns].astype(np.float64) * np.array(calibration.trust)[columns], LEAST_SIGMA**2)
     windows = np.bincount(at, minlength=steps).astype(np.float64)
     known = np.maximum(windows, 1)[:, None]
-    weight = 1 / variance
+    best = np.full((steps, value.shape[1]), np.inf)
+    np.minimum.at(best, at, variance)
+    weight = (best[at] / variance) ** calibration.power
     total = np.maximum(_added(at, weight, steps), 1e-12)
     mean = _added(at, weight * value, steps) / total
     spread = _added(at, weight * np.square(value - mean[at]), steps) / total
-    sigma = np.sqrt(known / total + spread)
+    sigma = np.sqrt(_added(at, weight * variance, steps) / total + spread)
     turns = said["turn_variance"][rows, columns].astype(np.float64)
     trust = 1 / np.maximum(turns, LEAST_SIGMA**2)
     turned = _added(at, trust[..., None, None] * said["rotation"][rows, columns], steps)
@@ -164,13 +170,13 @@ def transition_trust(squares: Sequence[Array], variances: Sequence[Array]) -> tu
     return tuple(tuple(row) for row in np.where(count > 0, np.clip(ratio, 1e-3, 1e3), 1.0).tolist())
 
 
-def calibrated(spec: ActionSpec, episodes: Sequence[tuple[Voted, Array]], trust: tuple[tuple[float, ...], ...]) -> Calibration:
+def calibrated(spec: ActionSpec, episodes: Sequence[tuple[Voted, Array]], trust: tuple[tuple[float, ...], ...], power: float = 1.0) -> Calibration:
     """Fit a calibration.
 
     Args:
         spec: of the target.
         episodes: of each what was voted and the truth (T, D), NaN in the rows of which nothing is known.
-        trust: of the transitions, that the votes were weighed with.
+        trust, power: of the transitions, that the votes were weighed with.
     """
     known = [(voted, np.flatnonzero(spec.usable(truth)), truth) for voted, truth in episodes]
     known = [(voted, rows[voted.windows[rows] > 0], truth) for voted, rows, truth in known]
@@ -186,10 +192,10 @@ def calibrated(spec: ActionSpec, episodes: Sequence[tuple[Voted, Array]], trust:
         best_temperature(np.concatenate([voted.odds[place][rows] for voted, rows, _ in known]), truth.classes[:, place])
         for place in range(len(spec.level_counts))
     )
-    found = Calibration(gain, offset, temperatures, plain.reach68, plain.reach95, trust, sum(len(rows) > 0 for _, rows, _ in known))
+    found = Calibration(gain, offset, temperatures, plain.reach68, plain.reach95, trust, sum(len(rows) > 0 for _, rows, _ in known), power)
     scores = np.concatenate([_scores(spec, voted, found, truth)[rows] for voted, rows, truth in known])
     reaches = [tuple(reach(scores[:, entry], level) for entry in range(spec.width)) for level in LEVELS]
-    return Calibration(gain, offset, temperatures, reaches[0], reaches[1], trust, found.episodes)
+    return Calibration(gain, offset, temperatures, reaches[0], reaches[1], trust, found.episodes, power)
 
 
 def _scores(spec: ActionSpec, voted: Voted, calibration: Calibration, truth: Array) -> Array:
@@ -206,7 +212,7 @@ def _scores(spec: ActionSpec, voted: Voted, calibration: Calibration, truth: Arr
 
 
 def unshrunk(value: Array, truth: Array, low: float, high: float) -> tuple[float, float]:
-    """Return gain and offset after which, and after cutting off what lies beyond the bounds, answers have slope 1 against the truth and no bias.
+    """Return gain and offset after which, and after cutting off what lies beyond the bounds, answers have slope `SLOPE` against the truth and no bias.
 
     Answers that know nothing are left as they are.
     """
@@ -218,7 +224,7 @@ def unshrunk(value: Array, truth: Array, low: float, high: float) -> tuple[float
     for _ in range(20):  # each pass corrects what is left; cut-off values make it more than one
         answer = np.clip(gain * value + offset, low, high)
         slope = float(np.mean((answer - answer.mean()) * (truth - truth.mean()))) / spread
-        gain = float(np.clip(gain / slope, 1 / MOST_GAIN, MOST_GAIN))
+        gain = float(np.clip(gain * SLOPE / slope, 1 / MOST_GAIN, MOST_GAIN))
         offset += float(truth.mean() - np.clip(gain * value + offset, low, high).mean())
     return gain, offset
 

@@ -19,7 +19,7 @@ from dataengine.core.config import Config
 from dataengine.core.errors import UsageError
 from dataengine.models.action_heads import ActionHead, HeadConfig, TargetShape
 from dataengine.models.augmentation import AugmentConfig
-from dataengine.models.blocks import SpaceTimeTransformer
+from dataengine.models.blocks import Norm, SpaceTimeTransformer
 from dataengine.models.tokenizers import TokenizerConfig, tokenizer_of
 
 Target = Literal["command", "displacement"]
@@ -35,6 +35,8 @@ class InverseDynamicsConfig(Config):
         gap_s: time between two frames of the window in s: a control period, or several.
         before_s, after_s: how far the window reaches before and after the step that is labelled, in s; both 0 for a model of one frame.
         width, depth, heads: of the blocks.
+        whole: give each transition, beside what the blocks say, what two layers make of all tokens of the window together. With few tokens and few data it finds
+            much that attention would have to learn: an action is nearly a linear function of the motion around it.
         targets: "command", the action column; "displacement", the change of the state over a gap.
         displacement_weight: of its loss beside that of the command.
         smoothness: weight of the squared change of the displacement from one transition to the next; 0 for none.
@@ -46,9 +48,10 @@ class InverseDynamicsConfig(Config):
     gap_s: float = Setting(default=0.05, gt=0)
     before_s: float = Setting(default=0.1, ge=0)
     after_s: float = Setting(default=0.2, ge=0)
-    width: int = Setting(default=128, ge=8)
-    depth: int = Setting(default=2, ge=1)
+    width: int = Setting(default=96, ge=8)
+    depth: int = Setting(default=1, ge=1)
     heads: int = Setting(default=4, ge=1)
+    whole: bool = True
     tokenizer: TokenizerConfig = TokenizerConfig()
     head: HeadConfig = HeadConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -75,11 +78,12 @@ SCALES: dict[str, Mapping[str, Any]] = {
         "width": 256,
         "depth": 6,
         "heads": 8,
+        "whole": False,
         "size": [128, 128],
         "tokenizer": {"channels": [64, 128, 128], "strides": [8, 1, 2], "flow": [1, 2, 4], "readout": "grid"},
     },
-    "base": {"width": 512, "depth": 12, "heads": 8, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 16, "depth": 4}},
-    "large": {"width": 1024, "depth": 16, "heads": 16, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 14, "depth": 6}},
+    "base": {"width": 512, "depth": 12, "heads": 8, "whole": False, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 16, "depth": 4}},
+    "large": {"width": 1024, "depth": 16, "heads": 16, "whole": False, "size": [224, 224], "tokenizer": {"kind": "patch", "patch": 14, "depth": 6}},
 }
 
 
@@ -108,7 +112,7 @@ class InverseDynamics(nn.Module):
         self.query = nn.Parameter(0.02 * torch.randn(config.width))
         tokens = len(config.cameras) * int(self.tokenizer.tokens)
         self.pair = nn.Linear(2 * config.width, config.width) if len(config.frames) > 1 else None
-        self._spots = tokens
+        self.whole = WholeWindow(len(config.frames) * tokens, len(config.transitions), config.width) if config.whole else None
         self.blocks = SpaceTimeTransformer(config.width, config.depth, config.heads)
         self.bodies = nn.ModuleList(nn.ModuleDict({name: ActionHead(config.width, shape, config.head) for name, shape in shapes.items()}) for shapes in bodies)
 
@@ -139,5 +143,20 @@ class InverseDynamics(nn.Module):
             after = torch.cat([whole[:, 1:], whole[:, -1:]], dim=1)
             query = query + self.pair(torch.cat([whole, after - whole], dim=-1))[:, :, None]
         places = torch.tensor(self.config.frames, device=clips.device, dtype=torch.float32)
-        found = self.blocks(torch.cat([tokens, query], dim=2), positions=places - places[0])
-        return found[:, : len(self.config.transitions), -1]
+        found = self.blocks(torch.cat([tokens, query], dim=2), positions=places - places[0])[:, : len(self.config.transitions), -1]
+        return found if self.whole is None else found + self.whole(tokens)
+
+
+class WholeWindow(nn.Module):
+    """All tokens of a window into one for each transition, through a narrow layer, half of it linear."""
+
+    def __init__(self, tokens: int, transitions: int, width: int) -> None:
+        super().__init__()
+        self.norm = Norm(tokens * width)
+        self.inner, self.outer = nn.Linear(tokens * width, 2 * width), nn.Linear(4 * width, transitions * width)
+        self.transitions = transitions
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (B, K, C) of tokens (B, T, S, C)."""
+        x = self.inner(self.norm(tokens.flatten(1)))
+        return self.outer(torch.cat([x, torch.nn.functional.silu(x)], dim=-1)).unflatten(-1, (self.transitions, -1))

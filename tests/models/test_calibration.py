@@ -6,6 +6,7 @@ import pytest
 from dataengine.core.action_spec import ActionSpec, SpecPart
 from dataengine.core.pose import matrix_from_rotvec, rotvec_from_matrix
 from dataengine.models.calibration import (
+    SLOPE,
     Calibration,
     Voted,
     answered,
@@ -69,18 +70,37 @@ def test_shrinkage_and_bias_are_undone() -> None:
     gain, offset = unshrunk(shrunk, truth, -np.inf, np.inf)
     answer = gain * shrunk + offset
     slope = np.cov(answer, truth)[0, 1] / truth.var()
-    assert slope == pytest.approx(1.0, abs=1e-3)
+    assert slope == pytest.approx(SLOPE, abs=1e-3)
     assert answer.mean() == pytest.approx(truth.mean(), abs=1e-9)
-    assert gain == pytest.approx(1.25, abs=0.03)
+    assert gain == pytest.approx(1.25 * SLOPE, abs=0.03)
 
 
-def test_the_slope_is_one_after_cutting_off_too() -> None:
+def test_the_slope_is_as_meant_after_cutting_off_too() -> None:
     rng = np.random.default_rng(1)
     truth = np.clip(1.5 * rng.normal(size=4000), -1, 1)
     value = 0.6 * truth + 0.2 * rng.normal(size=4000)
     gain, offset = unshrunk(value, truth, -1, 1)
     answer = np.clip(gain * value + offset, -1, 1)
-    assert np.cov(answer, truth)[0, 1] / truth.var() == pytest.approx(1.0, abs=0.01)
+    assert np.cov(answer, truth)[0, 1] / truth.var() == pytest.approx(SLOPE, abs=0.01)
+
+
+def test_the_higher_the_power_the_more_the_surest_window_counts_alone() -> None:
+    """Two windows say 0 with variance 1 and 10 with variance 4: weights 4 to 1, or with the power 2 16 to 1."""
+    said = {
+        "value": np.array([[[0.0]], [[10.0]]]),
+        "variance": np.array([[[1.0]], [[4.0]]]),
+        "rotation": np.zeros((2, 1, 0, 3, 3)),
+        "turn_variance": np.zeros((2, 1, 0)),
+    }
+    places, counts = np.zeros((2, 1), np.int64), np.ones((2, 1), bool)
+
+    def voted(power: float) -> Voted:
+        return vote(places, counts, said, Calibration((1.0,), (0.0,), (), (1.0,), (2.0,), ((1.0,),), 0, power), 1)
+
+    assert voted(1.0).value[0, 0] == pytest.approx(2.0)
+    assert voted(2.0).value[0, 0] == pytest.approx(10 / 17)
+    assert voted(1.0).sigma[0, 0] == pytest.approx(np.sqrt(2 / 1.25 + 16))  # the mean variance by weight, and the spread
+    assert voted(2.0).sigma[0, 0] == pytest.approx(np.sqrt((16 * 1 + 1 * 4) / 17 + (16 * (10 / 17) ** 2 + (160 / 17) ** 2) / 17))
 
 
 def test_an_answer_that_knows_nothing_is_left_alone() -> None:

@@ -39,7 +39,7 @@ def test_heads_speak_for_their_own_bodies() -> None:
     spoken = net(clips, there, body)
     assert [each.rows.tolist() for each in spoken] == [[1], [0, 2]]
     assert [sorted(each.said) for each in spoken] == [["command"], ["command", "displacement"]]
-    assert spoken[1].said["displacement"][0].shape == (2, 6, 4, 51)
+    assert spoken[1].said["displacement"][0].shape == (2, 6, 4, 9)
     alone = net(clips[2:], there[2:], body[2:])
     assert torch.allclose(alone[0].said["command"][0][0], spoken[1].said["command"][0][1], atol=1e-5)
 
