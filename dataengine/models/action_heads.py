@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from dataengine.core.config import Config
 
-LEAST_SIGMA, MOST_SIGMA = 0.02, 5.0  # of a component, in the unit in which the target has a standard deviation of 1
+LEAST_SIGMA, MOST_SIGMA = (
+    0.1,
+    5.0,
+)  # of a component, in the unit in which the target has a standard deviation of 1: where nearly all targets are equal, a narrower one would drown all else
 COMPONENTS = 3
 
 

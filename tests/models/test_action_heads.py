@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dataengine.core.pose import matrix_from_rotvec
-from dataengine.models.action_heads import ActionHead, HeadConfig, TargetShape, geodesic, rotation_of, symexp, symlog
+from dataengine.models.action_heads import LEAST_SIGMA, ActionHead, HeadConfig, TargetShape, geodesic, rotation_of, symexp, symlog
 
 
 def head(**settings: object) -> ActionHead:
@@ -37,8 +37,8 @@ def test_bins_are_read_as_mean_median_and_mode() -> None:
 
 def test_a_mixture_is_read_as_mean_median_and_mode() -> None:
     """Two narrow components at -1 (0.7) and 3 (0.3): mean 0.2; half lies below a point within the first."""
-    sigma = 0.1
-    raw = math.log(math.expm1(sigma - 0.02))
+    sigma = 0.2
+    raw = math.log(math.expm1(sigma - LEAST_SIGMA))
     parts = torch.tensor([[math.log(0.7), -1.0, raw], [math.log(0.3), 3.0, raw], [-30.0, 0.0, raw]]).reshape(1, 1, 9)
     said = (parts, torch.zeros(1, 0), torch.zeros(1, 0, 7))
     found = {readout: head(numbers="mixture", readout=readout).read(said).value for readout in ("mean", "median", "mode")}
