@@ -114,7 +114,7 @@ def test_it_does_not_change_and_is_no_part_of_what_is_trained(tmp_path: Path) ->
     tokens = FrozenEncoder(TokenizerConfig(kind="frozen", folder=str(tmp_path)), 16, (8, 8))
     tokens.train()
     assert not tokens.encoder.training
-    assert {name for name, _ in tokens.named_parameters()} == {"norm.scale", "project.weight", "project.bias"}
+    assert {name for name, _ in tokens.named_parameters()} == {"norm.weight", "project.weight", "project.bias"}
     clips = torch.rand(2, 3, 8, 8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     tokens(clips, torch.ones(2, 3, dtype=torch.bool)).sum().backward()
     assert clips.grad is None  # nothing is differentiated through it

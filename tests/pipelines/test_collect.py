@@ -116,7 +116,7 @@ def test_a_world_that_breaks_costs_its_episode_alone(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("army",), "unknown environment 'army': known: arm, gym:<id>, metaworld:<task>, square, did you mean 'arm'?"),
+        (("army",), "unknown environment 'army': known: arm, errand, gym:<id>, metaworld:<task>, square, did you mean 'arm'?"),
         (("arm:left",), "unknown environment 'arm:left'"),
         (("metaworld",), "must name which one, got none; say metaworld:<task>"),
         (("square", "--noise", "a"), "--noise: must be numbers with commas between them"),
