@@ -63,7 +63,7 @@ def ingest(
 
 @app.command()
 def collect(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="arm, square, metaworld:TASK or gym:ID.")],
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="arm, square, errand, metaworld:TASK or gym:ID.")],
     store: StoreOption,
     dataset: Annotated[str, typer.Option("--dataset", help="The dataset that the episodes become part of.")],
     episodes: Annotated[int, typer.Option("-n", "--episodes", min=1, help="How many episodes there shall be, with the seeds from --seed on.")],
