@@ -39,6 +39,7 @@ class InverseDynamicsConfig(Config):
             much that attention would have to learn: an action is nearly a linear function of the motion around it.
         targets: "command", the action column; "displacement", the change of the state over a gap.
         displacement_weight: of its loss beside that of the command.
+        gripper_weight: of the loss of grippers beside that of numbers, whose gradients are much the larger once they are known well.
         smoothness: weight of the squared change of the displacement from one transition to the next; 0 for none.
     """
 
@@ -57,6 +58,7 @@ class InverseDynamicsConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     targets: tuple[Target, ...] = TARGETS
     displacement_weight: float = Setting(default=1.0, ge=0)
+    gripper_weight: float = Setting(default=8.0, ge=0)
     smoothness: float = Setting(default=0.0, ge=0)
 
     @property

@@ -109,6 +109,7 @@ class FittedIdm:
                 spec, values, known = self._targets(number, target, batch, each.rows)
                 for sort, value in self._losses(number, target, spec, said, values, known).items():
                     weight = config.displacement_weight if target == "displacement" else 1.0
+                    weight *= config.gripper_weight if sort == "grippers" else 1.0
                     parts.setdefault(f"{target}_{sort}", []).append(share * weight * value)
         figures = {name: torch.stack(values).sum() for name, values in parts.items()}
         return torch.stack(list(figures.values())).sum(), figures
