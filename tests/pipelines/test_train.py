@@ -23,7 +23,7 @@ from dataengine.versions.removal import plan_removal, remove
 from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, train
 from tests.support.square_store import make_square_store
 
-MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8]}}
+MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
 FIT = {"steps": 12, "batch_size": 8, "save_every": 5, "log_every": 3, "warmup_steps": 2}
 CONFIG = TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.34))
 
