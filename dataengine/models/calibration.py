@@ -17,7 +17,7 @@ from dataengine.core.action_spec import ActionSpec, Predicted
 from dataengine.core.arrays import Array
 
 MOST_GAIN = 3.0  # an answer that knows so little that it would have to be stretched further is left as it is
-SLOPE = 0.93  # what numbers are stretched to: what is left of the way to 1 would cost more noise than it takes bias away
+SLOPE = 0.93  # what numbers of a smaller slope are stretched to: what is left of the way to 1 would cost more noise than it takes bias away
 POWERS = (1.0, 2.0, 4.0, 8.0)  # of the inverse variance, by which windows may count: the higher, the more the best of them alone
 LEVELS = (0.68, 0.95)
 TEMPERATURES = np.geomspace(0.2, 10.0, 80)
@@ -212,7 +212,7 @@ def _scores(spec: ActionSpec, voted: Voted, calibration: Calibration, truth: Arr
 
 
 def unshrunk(value: Array, truth: Array, low: float, high: float) -> tuple[float, float]:
-    """Return gain and offset after which, and after cutting off what lies beyond the bounds, answers have slope `SLOPE` against the truth and no bias.
+    """Return gain and offset after which, and after cutting off what lies beyond the bounds, answers have a slope from `SLOPE` to 1 against the truth and no bias.
 
     Answers that know nothing are left as they are.
     """
@@ -220,11 +220,11 @@ def unshrunk(value: Array, truth: Array, low: float, high: float) -> tuple[float
     slope = float(np.mean((value - value.mean()) * (truth - truth.mean()))) / spread if spread > 1e-12 else 0.0
     if len(value) < 8 or slope < 1 / MOST_GAIN:
         return 1.0, 0.0
-    gain, offset = 1.0, 0.0
+    gain, offset, aim = 1.0, 0.0, float(np.clip(slope, SLOPE, 1.0))  # what is not shrunk further than that is not shrunk more
     for _ in range(20):  # each pass corrects what is left; cut-off values make it more than one
         answer = np.clip(gain * value + offset, low, high)
         slope = float(np.mean((answer - answer.mean()) * (truth - truth.mean()))) / spread
-        gain = float(np.clip(gain * SLOPE / slope, 1 / MOST_GAIN, MOST_GAIN))
+        gain = float(np.clip(gain * aim / slope, 1 / MOST_GAIN, MOST_GAIN))
         offset += float(truth.mean() - np.clip(gain * value + offset, low, high).mean())
     return gain, offset
 

@@ -84,6 +84,12 @@ def test_the_slope_is_as_meant_after_cutting_off_too() -> None:
     assert np.cov(answer, truth)[0, 1] / truth.var() == pytest.approx(SLOPE, abs=0.01)
 
 
+def test_what_is_hardly_shrunk_is_left_so_and_what_is_stretched_is_brought_back() -> None:
+    truth = np.random.default_rng(3).normal(size=4000)
+    assert unshrunk(0.97 * truth, truth, -np.inf, np.inf) == (pytest.approx(1.0), pytest.approx(0.0, abs=0.01))
+    assert unshrunk(1.25 * truth, truth, -np.inf, np.inf)[0] == pytest.approx(0.8)
+
+
 def test_the_higher_the_power_the_more_the_surest_window_counts_alone() -> None:
     """Two windows say 0 with variance 1 and 10 with variance 4: weights 4 to 1, or with the power 2 16 to 1."""
     said = {
