@@ -269,6 +269,8 @@ def watched(prepared: Prepared, trainee: Trainee) -> Iterator[Watched]:
 
 def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | None, progress: Progress | None) -> None:
     """Train in this process, alone or as one of several; the first of them calibrates and writes the model."""
+    import torch
+
     from dataengine.models.checkpoint import Checkpoint, save_checkpoint
     from dataengine.models.fit import CURVE, curve, fit
 
@@ -293,6 +295,7 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
         "samples": samples,
         "parameters": sum(int(tensor.numel()) for tensor in fitted.module.parameters()),
         "device": prepared.device,
+        "threads": torch.get_num_threads(),  # sums of another number of threads round otherwise
         "fit": {**done, **trained},
         "held_out": dict(figures),
     }

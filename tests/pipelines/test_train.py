@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import open_objects
@@ -74,7 +75,10 @@ def test_a_killed_training_goes_on_to_the_same_model(job: TrainJob, trained: Map
     config = tmp_path / "idm.yaml"
     config.write_text(json.dumps({"model": MODEL, "fit": FIT, "held_out": {"share": 0.34}}))
     words = ["train", "idm", "--store", job.store, "--dataset", "square", "--out", str(out), "--config", str(config), "--seed", "3", "--device", "cpu"]
-    running = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of another number of threads round otherwise
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, env=threads
+    )
     place = out / "run" / "state.json"
     while not place.exists() and running.poll() is None:
         time.sleep(0.005)
