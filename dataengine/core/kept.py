@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -32,9 +32,6 @@ class Kept:
             if self._let_go is not None:
                 self._let_go(old)
         return thing
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([thing for thing, _ in self._things.values()])
 
     def clear(self) -> None:
         """Give everything up."""

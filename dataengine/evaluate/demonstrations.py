@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -51,18 +51,6 @@ class Demonstrations:
 
     def __len__(self) -> int:
         return len(self.episode)
-
-    def of_episodes(self, wanted: Sequence[str]) -> Demonstrations:
-        """Return those steps that are of some episodes."""
-        numbers = [number for number, name in enumerate(self.episode_ids) if name in set(wanted)]
-        kept = np.isin(self.episode, numbers)
-        rows = {name: getattr(self, name)[kept] for name in ("actions", "acted", "labels", "labelled", "confidence", "episode", "step", "task")}
-        return replace(
-            self,
-            inputs={name: values[kept] for name, values in self.inputs.items()},
-            pictures={name: values[kept] for name, values in self.pictures.items()},
-            **rows,
-        )
 
 
 def choose_episodes(store: Store, dataset: str, condition: str | None, count: int, seed: int, among: Collection[str] | None = None) -> list[str]:

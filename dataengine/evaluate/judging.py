@@ -16,7 +16,6 @@ from dataengine.evaluate.regression import errors, regression_figures, regressio
 from dataengine.evaluate.resampling import interval, resampled
 from dataengine.evaluate.said import Said
 
-FEWEST = 20  # steps of a group that figures are worked out for
 SURE = (0.25, 0.5, 0.75)  # shares of the steps that a model is surest of
 
 

@@ -135,10 +135,6 @@ class Vq(_Codebooks):
             self._update(seen, chosen, generator)
         return Passed(x + (quantised - x).detach(), chosen, loss, {"perplexity": perplexity(chosen, self.size)})
 
-    @property
-    def size_(self) -> int:
-        return self.use.shape[1]
-
     def _update(self, x: Tensor, chosen: Tensor, generator: torch.Generator) -> None:
         member = F.one_hot(chosen, self.size).to(x)  # (B, L, K)
         self.counts.lerp_(member.sum(0), 1 - self.decay)
