@@ -50,10 +50,13 @@ def true_values(body: Body, target: str, episode: Watched, config: InverseDynami
 
 
 def step_places(target: str, episode: Watched, config: InverseDynamicsConfig) -> tuple[Array, Array]:
-    """Return which step each transition of each window begins at, and whether there is such a step, and for a displacement one after it: (T, K) each."""
+    """Return which step each transition of each window begins at, and whether there is one, from a step to another: (T, K) each.
+
+    Nothing is seen of what the command of the last step does. Only a model of a single frame, which guesses from what came before, has an answer for it.
+    """
     places, beyond = episode.near(np.arange(episode.steps), edge_seconds(config))
-    there = ~beyond[:, :-1]
-    return places[:, :-1], there & ~beyond[:, 1:] if target == "displacement" else there
+    ends = target == "displacement" or len(config.frames) > 1
+    return places[:, :-1], ~beyond[:, :-1] & ~beyond[:, 1:] if ends else ~beyond[:, :-1]
 
 
 def target_answers(answers: Mapping[str, Array], target: str) -> dict[str, Array]:

@@ -101,12 +101,14 @@ class FittedIdm:
         flat = jittered(moved(flat, config.augment, generator).float() / 255, config.augment, generator)
         body = self._body_of_dataset[batch["dataset"]]
         spoken = self.module(flat.unflatten(0, clips.shape[:2]), there, body)
+        seen = seen_transitions(there).cpu().numpy()
         parts: dict[str, list[Tensor]] = {}
         for each in spoken:
             number = int(body[each.rows[0]])
             share = len(each.rows) / len(body)
             for target, said in each.said.items():
                 spec, values, known = self._targets(number, target, batch, each.rows)
+                known &= seen[each.rows.cpu().numpy()]
                 for sort, value in self._losses(number, target, spec, said, values, known).items():
                     weight = config.displacement_weight if target == "displacement" else 1.0
                     weight *= config.gripper_weight if sort == "grippers" else 1.0
@@ -160,6 +162,11 @@ def _field(batch: Mapping[str, Any], name: str, rows: Tensor, width: int) -> tup
     if f"{name}_mask" in batch:
         known = known & batch[f"{name}_mask"][rows].cpu().numpy().reshape(len(rows), -1)[:, :width].all(axis=-1)[:, None]
     return values, known
+
+
+def seen_transitions(there: Tensor) -> Tensor:
+    """Return (B, K) bool, whether a camera shows a transition from its first frame to its second, or the frame where a window has but one, given `there` (B, V, T)."""
+    return (there[:, :, :-1] & there[:, :, 1:]).any(dim=1) if there.shape[2] > 1 else there.any(dim=1)
 
 
 def clips_of(batch: Mapping[str, Any], config: InverseDynamicsConfig) -> tuple[Tensor, Tensor]:

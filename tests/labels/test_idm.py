@@ -190,10 +190,9 @@ def test_labels_say_what_they_are(model: Checkpoint) -> None:
     assert labels.specs["action"].dims == ("x", "y", "gripper")
     assert labels.specs["action"].action_space == ACTION.action_space
     assert labels.specs["observation.state.delta"].action_source == "idm"
-    assert labels.valid["action"].all()
+    assert labels.valid["action"].tolist() == [True] * 29 + [False]  # what the last command does is not seen
     assert labels.valid["observation.state.delta"].tolist() == [True] * 29 + [False]  # nothing comes after the last step
-    confidence = labels.confidence["action"]
-    assert confidence[-1] < np.median(confidence[5:-5])
+    assert labels.confidence["action"][-1] == 0
     label_set = labeller.label_set("tries")
     assert (label_set.model, label_set.trained_on) == (model.digest, "store@3")
     assert label_set.parameters["gap_s"] == 0.1
@@ -333,7 +332,7 @@ def test_what_is_not_known_is_not_learned() -> None:
     episode = film(5)
     trainee = IdmTrainee(SMALL)
     holes = np.ones(30, np.bool_)
-    holes[[10, 29]] = False  # a step without a command, and the last one
+    holes[10] = False  # a step without a command; of the last one nothing is seen
     torn = replace(episode, valid={"action": holes, "state": np.ones(30, np.bool_)})
     losses = []
     for lie in (0.0, 50.0):

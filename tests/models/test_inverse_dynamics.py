@@ -5,6 +5,7 @@ from dataengine.core.config import parse_config
 from dataengine.core.errors import ConfigError, UsageError
 from dataengine.models.action_heads import TargetShape
 from dataengine.models.inverse_dynamics import SCALES, InverseDynamics, InverseDynamicsConfig
+from dataengine.models.inverse_dynamics_fit import seen_transitions
 from dataengine.models.tokenizers import TokenizerConfig
 
 SMALL = TokenizerConfig(channels=(8, 8), strides=(4, 1), readout="flat")
@@ -102,3 +103,10 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         made(config(width=18, heads=6))
     with pytest.raises(ConfigError, match="did you mean 'gap_s'"):
         parse_config(InverseDynamicsConfig, {"gap": 0.1}, "model")
+
+
+def test_a_transition_is_seen_where_one_camera_shows_both_its_frames() -> None:
+    there = torch.tensor([[[True, True, False, True], [False, True, True, False]]])
+    assert seen_transitions(there).tolist() == [[True, True, False]]
+    assert seen_transitions(there[:, :, 2:3]).tolist() == [[True]]  # a window of one frame
+    assert seen_transitions(there[:, :1, 2:3]).tolist() == [[False]]
