@@ -18,6 +18,7 @@ import torch
 
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import open_objects
+from dataengine.labels import idm
 from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
 from dataengine.versions.removal import plan_removal, remove
@@ -102,6 +103,24 @@ def test_a_training_that_was_cut_keeps_to_the_version_it_began_with(job: TrainJo
         train(cut)
     with pytest.raises(UsageError, match=r"another .*version"):
         train(replace(cut, store=f"{store}@2"))
+
+
+def test_a_default_gap_that_is_no_whole_number_of_steps_is_brought_to_one_and_told(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gap of 0.08 s is 1.6 steps of 20 Hz; nothing is held out to be calibrated on."""
+    monkeypatch.setitem(idm.SCALES, "tiny", idm.SCALES["tiny"].model_copy(update={"gap_s": 0.08}))
+    quick = replace(job, config=TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.0)), steps=1)
+    notes: list[str] = []
+    found = train(replace(quick, out=str(tmp_path / "quick")), note=notes.append)
+    model = found["recipe"]["model"]
+    assert (model["gap_s"], model["before_s"], model["after_s"]) == (0.05, 0.0, 0.1)
+    assert notes[0].startswith("a frame every 0.05 s, from 0 s before a step to 0.1 s after it")
+    assert [("no held-out episode shows its command" in note, "no held-out episode shows its displacement" in note) for note in notes[1:]] == [
+        (True, False),
+        (False, True),
+    ]
+    chosen = replace(quick, out=str(tmp_path / "chosen"), config=TrainingConfig(model={**MODEL, "gap_s": 0.08}, fit=FIT))
+    with pytest.raises(UsageError, match=r"got 1.6 at 20 steps a second; set gap_s to 0\.1"):
+        train(chosen)
 
 
 @pytest.mark.parametrize(
