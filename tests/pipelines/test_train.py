@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from dataengine.labels import idm
 from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
 from dataengine.versions.removal import plan_removal, remove
-from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, train
+from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _facts, train
 from tests.support.square_store import make_square_store
 
 MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
@@ -121,6 +122,19 @@ def test_a_default_gap_that_is_no_whole_number_of_steps_is_brought_to_one_and_to
     chosen = replace(quick, out=str(tmp_path / "chosen"), config=TrainingConfig(model={**MODEL, "gap_s": 0.08}, fit=FIT))
     with pytest.raises(UsageError, match=r"got 1.6 at 20 steps a second; set gap_s to 0\.1"):
         train(chosen)
+
+
+def test_body_and_rate_are_those_of_what_is_held_out_too(store: Path) -> None:
+    """Else a model would be trained to the end before it meets an episode that it cannot be calibrated on."""
+    opened = open_store(str(store))
+    every = opened.episodes().collect()
+    first = pl.int_range(pl.len()) == 0
+    mixed = every.with_columns(
+        embodiment=pl.when(first).then(pl.lit("crab")).otherwise(pl.col("embodiment")), rate_hz=pl.when(first).then(25.0).otherwise(pl.col("rate_hz"))
+    )
+    same, other = (_facts(opened, "square", every[1:], rows, None, {}) for rows in (every, mixed))
+    assert (same.embodiment, same.rate_hz) == (every["embodiment"][0], 20.0)
+    assert (other.embodiment, other.rate_hz) == (None, None)
 
 
 @pytest.mark.parametrize(
