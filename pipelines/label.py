@@ -126,19 +126,19 @@ def _chosen(job: LabelJob, store: Store) -> tuple[list[Row], list[str]]:
 
 
 def _require_cameras(job: LabelJob, store: Store, rows: Sequence[Row], needs: Needs) -> None:
-    """Refuse a dataset of which no episode has a camera that the method needs: a mistake in the call, not in a recording."""
+    """Refuse a dataset of which no episode has any camera that the method looks through: a mistake in the call, not in a recording."""
     kinds: dict[str, dict[str, Row]] = {}
     for row in rows:
         kinds.setdefault(str(row["dataset"]), {}).setdefault(str(row["features"]), row)
     for dataset, features in kinds.items():
         columns = [store.columns(row) for row in features.values()]
-        for camera in needs.cameras:
-            if not any(columns_of(camera, each) for each in columns):
-                there = sorted({name for each in columns for name, column in each.items() if column.kind == "image" and column.steps})
-                raise UsageError(
-                    f"dataset {dataset!r}: must have the camera {camera!r} that label {job.opening.name} needs; its cameras: {', '.join(there) or 'none'}; "
-                    f"use a model that was trained on such pictures"
-                )
+        if needs.cameras and not any(columns_of(camera, each) for each in columns for camera in needs.cameras):
+            there = sorted({name for each in columns for name, column in each.items() if column.kind == "image" and column.steps})
+            asked = " or ".join(repr(camera) for camera in needs.cameras)
+            raise UsageError(
+                f"dataset {dataset!r}: must have the camera {asked} that label {job.opening.name} needs; its cameras: {', '.join(there) or 'none'}; "
+                f"use a model that was trained on such pictures"
+            )
 
 
 def group(rows: Sequence[Row]) -> list[list[Row]]:

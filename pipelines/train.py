@@ -47,6 +47,7 @@ from pipelines.runtime import Runtime
 RUN, RECIPE = "run", "recipe.json"
 REPORT = "report.html"
 Progress = Callable[[int, Mapping[str, float]], None]
+Note = Callable[[str], None]
 
 
 class HeldOutConfig(Config):
@@ -126,8 +127,7 @@ def prepare(job: TrainJob) -> Prepared:
     Raises:
         UsageError: a choice is wrong, or the folder holds another model.
     """
-    trainee, _, said = _made(job.kind, job.scale, job.config, job.steps)
-    del trainee
+    _, _, said = _made(job.kind, job.scale, job.config, job.steps)
     out = Path(job.out)
     before = _recipe(out)
     parsed = parse_address(job.store)
@@ -143,11 +143,18 @@ def prepare(job: TrainJob) -> Prepared:
         if name not in there:
             raise UnknownName("dataset", name, there)
     held: dict[str, tuple[str, ...]] = {}
+    rates: set[float | None] = set()
     for name in job.datasets:
-        ids = _rows(store, name, job.where)["episode_id"].to_list()
+        rows = _rows(store, name, job.where)
+        ids = rows["episode_id"].to_list()
+        rates |= set(rows["rate_hz"].to_list())
         if not ids:
             raise UsageError(f"dataset {name!r}: holds no episode" + (f" for which {job.where} holds" if job.where else ""))
         held[name] = tuple(held_out(ids, job.seed, job.config.held_out.share, job.config.held_out.most))
+    stepped = _in_steps(job, said, rates)
+    if stepped is not job:
+        job = stepped
+        _, _, said = _made(job.kind, job.scale, job.config, job.steps)
     recipe = {
         "store": parsed.url,
         "version": store.version.number,
@@ -165,6 +172,17 @@ def prepare(job: TrainJob) -> Prepared:
     store_id = require_store(store.objects)["store_id"]
     address = f"{parsed.url}@{store.version.number}"
     return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
+
+
+def _in_steps(job: TrainJob, said: Mapping[str, Any], rates: set[float | None]) -> TrainJob:
+    """Return the job with a window in whole steps of the data, where nobody chose its gap and all data are of one rate."""
+    (rate, *others) = rates
+    if job.kind != "idm" or "gap_s" in job.config.model or rate is None or others:
+        return job
+    from dataengine.labels.idm_windows import fitted_to
+
+    found = fitted_to(said["model"], rate)
+    return replace(job, config=job.config.model_copy(update={"model": found | job.config.model})) if found else job
 
 
 def _recipe(out: Path) -> dict[str, Any] | None:
@@ -222,10 +240,10 @@ def training_facts(prepared: Prepared, fields: Mapping[str, FieldSpec], batches:
     datasets: list[DatasetFacts] = []
     known: dict[str, tuple[int, int, str]] = {}
     for name in prepared.job.datasets:
-        rows = _rows(store, name, _condition(prepared, name))
+        rows, every = (_rows(store, name, condition) for condition in (_condition(prepared, name), prepared.job.where))
         for row in rows.select("episode_id", "steps", "success", "tasks").iter_rows(named=True):
             known[row["episode_id"]] = (row["steps"] or 0, -1 if row["success"] is None else int(row["success"]), (row["tasks"] or [name])[0])
-        datasets.append(_facts(store, name, rows, _condition(prepared, name), fields))
+        datasets.append(_facts(store, name, rows, every, _condition(prepared, name), fields))
     told = [known.get(batches.episode_id(number), (0, -1, "")) for number in range(batches.episodes)]
     episodes = {
         "steps": np.array([steps for steps, _, _ in told], dtype=np.int64),
@@ -235,8 +253,10 @@ def training_facts(prepared: Prepared, fields: Mapping[str, FieldSpec], batches:
     return TrainingFacts(datasets, prepared.trained_on, prepared.job.seed, {"episodes": episodes})
 
 
-def _facts(store: Store, dataset: str, rows: Any, condition: str | None, fields: Mapping[str, FieldSpec]) -> DatasetFacts:
+def _facts(store: Store, dataset: str, rows: Any, every: Any, condition: str | None, fields: Mapping[str, FieldSpec]) -> DatasetFacts:
+    """Return what a model is told of a dataset: of all its episodes which body and rate they have, since it is calibrated on those held out too; all else of `rows` alone."""
     columns: dict[str, Column] = {}
+    members: dict[str, list[Column]] = {}
     statistics: dict[str, ColumnStatistics] = {}
     found = statistics_of(dataset_statistics(store, dataset, condition))
     for row in rows.unique("features", maintain_order=True, keep="first").iter_rows(named=True):
@@ -245,15 +265,18 @@ def _facts(store: Store, dataset: str, rows: Any, condition: str | None, fields:
             names = columns_of(name, known)
             if len(names) == 1:
                 columns.setdefault(name, known[names[0]])
+            elif names:
+                members.setdefault(name, [known[one] for one in names])
             if names and all(one in found for one in names):
                 statistics.setdefault(name, joined([found[one] for one in names]))
-    bodies, rates = set(rows["embodiment"].to_list()), {rate for rate in rows["rate_hz"].to_list() if rate is not None}
+    bodies, rates = set(every["embodiment"].to_list()), {rate for rate in every["rate_hz"].to_list() if rate is not None}
     return DatasetFacts(
         dataset,
         next(iter(bodies)) if len(bodies) == 1 else None,
-        next(iter(rates)) if len(rates) == 1 and rows["rate_hz"].null_count() == 0 else None,
+        next(iter(rates)) if len(rates) == 1 and every["rate_hz"].null_count() == 0 else None,
         columns,
         statistics,
+        members,
     )
 
 
@@ -310,16 +333,29 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | None = None) -> dict[str, Any]:
+def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | None = None, note: Note = lambda said: None) -> dict[str, Any]:
     """Run a training job to its end, and return what is in its `train.json`, with the model's digest under "model".
+
+    Args:
+        job: what is asked for.
+        runtime: what several processes run on.
+        progress: is told the figures of some steps.
+        note: is told what was chosen for the user, and what the model cannot do.
 
     Raises:
         UsageError: a choice is wrong, the folder holds another model, or the loss is not finite.
     """
+    from dataengine.labels.idm_targets import lacks
     from dataengine.models.checkpoint import load_checkpoint
 
     prepared = prepare(job)
     out = Path(job.out)
+    if prepared.job.config.model != job.config.model:
+        model = prepared.recipe["model"]
+        note(
+            f"a frame every {model['gap_s']:.4g} s, from {model['before_s']:.4g} s before a step to {model['after_s']:.4g} s after it: whole steps of these data, "
+            "as the defaults are not; choose others with gap_s, before_s and after_s under model in --config"
+        )
     if not (out / "config.json").exists():
         (out / RUN).mkdir(parents=True, exist_ok=True)
         scratch = out / RUN / (RECIPE + ".new")
@@ -330,6 +366,8 @@ def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | No
         else:
             (runtime or Runtime()).train_together(partial(_one_of_several, prepared), job.ranks, prepared.device == "cuda", out / RUN)
     checkpoint = load_checkpoint(out)
+    for lack in lacks(checkpoint.config.get("bodies", ()) if job.kind in ("idm", "mapped") else ()):
+        note(lack)
     return {**checkpoint.train, "model": checkpoint.digest, "out": str(out)}
 
 

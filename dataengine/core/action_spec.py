@@ -29,6 +29,7 @@ from dataengine.core.pose import (
 
 PartKind = Literal["scaled", "levels", "rotation", "constant"]
 CONSTANT_STD = 1e-6  # a smaller one is that of rounding
+NOTHING = 1e-6  # no longer are the numbers of what is no rotation
 AT_LEVEL = 0.05  # a gripper counts as one of two levels where so many of its numbers, as a share of the way between them, lie this near to one
 
 NO_ROTATION: dict[RotationKind, tuple[float, ...]] = {  # quaternions as x, y, z, w, as everywhere here
@@ -142,12 +143,11 @@ class ActionSpec:
         return np.array([x for part in parts for x in part.centre], np.float64), np.array([x for part in parts for x in part.spread], np.float64)
 
     def usable(self, values: Array) -> Array:
-        """Return (...,) bool whether (..., D) numbers say an action: all finite, and every rotation one (no quaternion of zeros)."""
+        """Return (...,) bool whether (..., D) numbers say an action: all finite, and every rotation one."""
         numbers = np.asarray(values, dtype=np.float64)
         found: Array = np.asarray(np.isfinite(numbers).all(axis=-1))
         for part in self.of_kind("rotation"):
-            if part.rotation not in ("rpy", "rotvec"):
-                found = found & (np.square(np.where(found[..., None], numbers[..., list(part.entries)], 0)).sum(axis=-1) > 1e-12)
+            found = found & is_rotation(part.rotation or "rotvec", np.where(found[..., None], numbers[..., list(part.entries)], 0))
         return found
 
     def blank(self) -> Array:
@@ -199,6 +199,18 @@ def spec_of_json(document: Mapping[str, Any]) -> ActionSpec:
     listed: list[dict[str, Any]] = [{name: tuple(value) if isinstance(value, list) else value for name, value in part.items()} for part in document["parts"]]
     parts = tuple(SpecPart(**part) for part in listed)
     return ActionSpec(str(document["name"]), tuple(document["dims"]), parts)
+
+
+def is_rotation(kind: RotationKind, numbers: Array) -> Array:
+    """Return (...,) bool whether finite numbers (..., w) are a rotation: no quaternion or matrix of zeros, and two columns of different directions."""
+    if kind in ("rpy", "rotvec"):
+        return np.ones(numbers.shape[:-1], np.bool_)
+    if kind != "rot6d":
+        return np.asarray(np.square(numbers).sum(axis=-1) > NOTHING**2)
+    first, second = numbers[..., :3], numbers[..., 3:]
+    length = np.linalg.norm(first, axis=-1)
+    across = np.linalg.norm(np.cross(first, second), axis=-1)  # what is left of the second column beside the first, times the length of the first
+    return np.asarray((length > NOTHING) & (across > NOTHING * np.maximum(length, NOTHING)))
 
 
 def rotation_matrix(kind: RotationKind, numbers: Array, gain: float = 1.0) -> Array:

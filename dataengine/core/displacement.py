@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from dataengine.core.action_spec import NO_ROTATION, ActionSpec, RotationEntries, SpecPart, names_of, rotation_matrix
+from dataengine.core.action_spec import NO_ROTATION, ActionSpec, RotationEntries, SpecPart, is_rotation, names_of, rotation_matrix
 from dataengine.core.arrays import Array
 from dataengine.core.column import Column
 from dataengine.core.pose import rotvec_from_matrix
@@ -37,16 +38,20 @@ class Displacement:
         found = [second[..., list(self.plain)] - first[..., list(self.plain)]]
         for rotation in self.rotations:
             chosen = list(rotation.entries)
-            empty = (
-                ~whole
-                if rotation.kind in ("rpy", "rotvec")
-                else ~whole | (np.abs(first[..., chosen]).sum(-1) < 1e-9) | (np.abs(second[..., chosen]).sum(-1) < 1e-9)
-            )
             identity = NO_ROTATION[rotation.kind]
+            known = [is_rotation(rotation.kind, np.where(whole[..., None], each[..., chosen], identity)) for each in (first, second)]
+            empty = ~(whole & known[0] & known[1])
             turns = [rotation_matrix(rotation.kind, np.where(empty[..., None], identity, each[..., chosen]), rotation.gain) for each in (second, first)]
             turn = rotvec_from_matrix(turns[0] @ np.swapaxes(turns[1], -1, -2))
             found.append(np.where(empty[..., None], np.nan, turn))
         return np.concatenate(found, axis=-1)
+
+    def unit(self, unit: str | None) -> str | None:
+        """Return the unit of its numbers, given that of the state: rotation vectors are in rad, whatever the state's angles are in."""
+        if not self.rotations:
+            return unit
+        others = [each.strip() for each in (unit or "").split(",") if not re.fullmatch(r"(.* )?(rad|deg)|", each.strip())]
+        return ", ".join([*(others if self.plain else ()), "rad"])
 
     def spec(self, mean: Array, std: Array, low: Array, high: Array) -> ActionSpec:
         """Return how it is predicted, from mean, standard deviation, smallest and largest of each of the D numbers in training: all are numbers on a scale.

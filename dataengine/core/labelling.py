@@ -20,7 +20,7 @@ class Needs:
     """What a labeller must see of an episode.
 
     Attributes:
-        cameras: columns or roles ("camera:primary") of the pictures.
+        cameras: columns or roles ("camera:primary") of the pictures; an episode has one of them at least, and of those that it lacks nothing is seen.
         size: (height, width) in px that they are brought to, uint8 RGB.
         fit: how: "stretch", "pad" or "crop".
         columns: columns or roles ("state", "action") of numbers; an episode that lacks one has no entry of that name.

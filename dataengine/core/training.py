@@ -25,8 +25,8 @@ class FieldSpec:
 class DatasetFacts:
     """What a model is told of one dataset of the training data.
 
-    `columns` by the names of the fields, where a field is one column; `statistics` of the training episodes alone, by the same names. `rate_hz` is that of its
-    episodes, None where they differ or it is unknown.
+    `columns` by the names of the fields, where a field is one column, `members` where it is several, one after the other; `statistics` of the training episodes alone, by
+    the same names. `embodiment` and `rate_hz` are those of its episodes, None where they differ or are unknown.
     """
 
     dataset: str
@@ -34,6 +34,11 @@ class DatasetFacts:
     rate_hz: float | None
     columns: Mapping[str, Column]
     statistics: Mapping[str, ColumnStatistics]
+    members: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+
+    def recorded(self, name: str) -> tuple[Column, ...]:
+        """Return the columns that a field stands for, one after the other."""
+        return (self.columns[name],) if name in self.columns else tuple(self.members.get(name, ()))
 
 
 @dataclass(frozen=True, eq=False)

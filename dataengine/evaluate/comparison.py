@@ -14,7 +14,7 @@ from dataengine.core.labelling import Watched
 from dataengine.evaluate.folds import Fold, Part
 from dataengine.evaluate.said import Said, Speaker, joined
 from dataengine.evaluate.viewing import Viewer
-from dataengine.labels.idm_bodies import rotation_entries
+from dataengine.labels.idm_rotations import rotation_entries
 from dataengine.labels.targets import Target, width_of
 from dataengine.stats.levels import TwoLevels, two_levels
 

@@ -145,8 +145,7 @@ def learner_of(kind: str, settings: Mapping[str, Any], trained_on: str, seed: in
 
 def _to_rate(base: Mapping[str, Any], fold: Fold) -> dict[str, float]:
     """Return the window in whole control periods of the data: as many as the default has gaps."""
+    from dataengine.labels.idm_windows import at_rate
+
     rate = fold.train[0].row["rate_hz"]
-    if rate is None:
-        return {}
-    gap = float(base["gap_s"])
-    return {"gap_s": 1 / rate, **{name: round(float(base[name]) / gap) / rate for name in ("before_s", "after_s")}}
+    return {} if rate is None else at_rate(base, rate, 1)

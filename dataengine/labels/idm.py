@@ -20,6 +20,7 @@ from dataengine.labels.idm_bodies import Body, bodies_of, body_of_json
 from dataengine.labels.idm_figures import halves_figures
 from dataengine.labels.idm_fitting import fit_calibration, told_truth
 from dataengine.labels.idm_labeller import KIND, IdmLabeller
+from dataengine.labels.idm_targets import named, targets_said
 from dataengine.labels.idm_windows import edge_seconds, needs_of, require_rate, window_seconds
 from dataengine.models.calibration import Calibration, calibration_of_json, no_calibration
 from dataengine.models.checkpoint import Checkpoint
@@ -91,10 +92,8 @@ class IdmTrainee:
         """Note how each target is predicted, which is known once training is over."""
         module = self._module()
         if not self._specs:
-            for number, body in enumerate(self._bodies):
-                moved = module.usual[str(number)].spec(body.targets) if body.displacement is not None else None
-                specs = {"command": body.command, "displacement": moved}
-                self._specs.append({name: spec for name, spec in specs.items() if spec is not None})
+            usual = [module.usual[str(number)] if body.displacement is not None else None for number, body in enumerate(self._bodies)]
+            self._specs = [targets_said(body, each) for body, each in zip(self._bodies, usual, strict=True)]
             count = len(self._config.transitions)
             self._calibrations = [{name: no_calibration(spec, count) for name, spec in specs.items()} for specs in self._specs]
 
@@ -113,8 +112,7 @@ class IdmTrainee:
                 told = [each for each in found if each is not None]
                 if told:
                     self._calibrations[number][target] = fit_calibration(spec, told)
-                    named = f"{body.name}.{target}" if len(self._bodies) > 1 else target
-                    figures[named] = halves_figures(spec, told, fit_calibration)
+                    figures[named(self._bodies, number, target)] = halves_figures(spec, told, fit_calibration)
         return figures
 
     def checkpoint(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dataengine.core.action_spec import ActionSpec, RotationEntries, spec_of, spec_of_json
+from dataengine.core.action_spec import ActionSpec, names_of, spec_of, spec_of_json
 from dataengine.core.column import Column
 from dataengine.core.column_statistics import COUNTS, ColumnStatistics
 from dataengine.core.displacement import Displacement, displacement_of, displacement_of_json
-from dataengine.core.errors import MissingFact, UsageError
+from dataengine.core.errors import UsageError
 from dataengine.core.training import DatasetFacts
+from dataengine.labels.idm_rotations import rotations_of
 from dataengine.models.inverse_dynamics_fit import BodyTargets
 from dataengine.schema.column_json import column_from_json, column_to_json
-from dataengine.transforms.action_parts import ROTATION_DIMS, rotation_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,7 @@ def bodies_of(datasets: Sequence[DatasetFacts], targets: Sequence[str]) -> tuple
 
 
 def _meaning(facts: DatasetFacts, name: str) -> object:
-    column = facts.columns.get(name)
-    told = None if column is None else (column.dims, column.unit, column.frame, column.action_space, column.shape)
+    told = [(each.dims, each.unit, each.frame, each.action_space, each.shape) for each in facts.recorded(name)]
     return told, facts.statistics[name].shape if name in facts.statistics else None
 
 
@@ -103,22 +103,51 @@ def _body(name: str, group: Sequence[DatasetFacts], targets: Sequence[str]) -> B
     if acted is None and stated is None:
         wanted = " or ".join({"command": "an action", "displacement": "a state"}[target] for target in targets)
         raise UsageError(f"dataset {group[0].dataset!r}: must have {wanted} column to learn from, found none; leave it out")
-    command = spec_of(action, acted, rotation_entries(action)) if action is not None and acted is not None else None
-    moved = displacement_of(state, stated.shape[-1], rotation_entries(state)) if state is not None and stated is not None else None
+    acting, standing = (group[0].recorded(name) for name in ("action", "state"))
+    command = spec_of(action, acted, rotations_of(acting)) if action is not None and acted is not None else None
+    moved = displacement_of(state, stated.shape[-1], rotations_of(standing)) if state is not None and stated is not None else None
+    if state is not None and stated is not None:
+        _require_numbers(state, stated)
     if command is not None and not command.predicted_entries:
         raise UsageError(f"dataset {group[0].dataset!r}: its action must change in the training episodes, but is the same at every step; leave it out")
     return Body(name, tuple(facts.dataset for facts in group), group[0].embodiment, action, state, command, moved)
 
 
+def _require_numbers(state: Column, stated: ColumnStatistics) -> None:
+    """Refuse a state of which an entry never has a number: then no change of it is ever known whole."""
+    empty = [name for name, count in zip(names_of(state, stated.shape[-1]), stated.array("count").reshape(-1), strict=True) if not count]
+    if empty:
+        raise UsageError(
+            f"column {state.name!r}: each entry must have numbers in the training episodes, got none in {', '.join(empty)}; "
+            "leave the dataset out, or learn commands alone, with targets: [command] under model in --config"
+        )
+
+
 def _column(group: Sequence[DatasetFacts], name: str) -> tuple[Column | None, ColumnStatistics | None]:
+    """Return a column and what is known of its numbers; None where there is none, or no number in it."""
     statistics = [facts.statistics[name] for facts in group if name in facts.statistics]
     if not statistics:
         return None, None
     found = pooled(statistics)
-    column = group[0].columns.get(name)
-    if column is None:  # a role that is made of several columns
-        column = Column({"action": "action", "state": "observation.state"}[name], dtype="float32", shape=(found.shape[-1],), dims=found.dims, meaning=name)  # type: ignore[arg-type]
-    return column, found
+    if not found.array("count").any():
+        return None, None
+    return group[0].columns.get(name) or _together(name, group[0].members.get(name, ()), found), found
+
+
+def _together(name: str, members: Sequence[Column], found: ColumnStatistics) -> Column:
+    """Return the column that stands for a role that is made of several."""
+    dims = [f"{member.name}.{each}" for member in members for each in names_of(member, math.prod(size or 0 for size in member.shape))]
+    units = dict.fromkeys(unit.strip() for member in members for unit in (member.unit or "").split(",") if unit.strip())
+    frames = {member.frame for member in members}
+    return Column(
+        {"action": "action", "state": "observation.state"}[name],
+        dtype="float32",
+        shape=(found.shape[-1],),
+        dims=tuple(dims) if len(dims) == found.shape[-1] else found.dims,
+        unit=", ".join(units) or None,
+        frame=frames.pop() if len(frames) == 1 else None,
+        meaning=name,  # type: ignore[arg-type]
+    )
 
 
 def pooled(statistics: Sequence[ColumnStatistics]) -> ColumnStatistics:
@@ -145,25 +174,3 @@ def pooled(statistics: Sequence[ColumnStatistics]) -> ColumnStatistics:
     listed: dict[str, Any] = {name: tuple(int(one) if name in COUNTS else float(one) for one in array.reshape(-1)) for name, array in told.items()}
     rows, nulls = (tuple(int(one) for one in np.sum([getattr(each, name) for each in statistics], axis=0)) for name in ("rows", "nulls"))
     return replace(first, rows=rows, nulls=nulls, rank_error=max(each.rank_error for each in statistics), **listed)
-
-
-def rotation_entries(column: Column) -> tuple[RotationEntries, ...]:
-    """Return the rotations in a column: what its action space says, or angles that are named roll, pitch and yaw in rad; () where nothing is known."""
-    if column.action_space is not None and column.action_space.kind in ("ee_pose", "ee_delta"):
-        try:
-            part = rotation_part(column)
-        except MissingFact:  # then its entries are numbers like any other
-            return ()
-        if part is None or len(part.entries) != part.width or len(set(part.gain)) != 1 or any(part.offset):
-            return ()
-        assert part.rotation is not None
-        return (RotationEntries(part.rotation, part.entries, part.gain[0]),)
-    dims = column.dims or ()
-    in_rad = any(unit.strip() == "rad" for unit in (column.unit or "").split(","))
-    for names in ROTATION_DIMS["rpy"] if in_rad and column.action_space is None else ():
-        if all(dims.count(one) == 1 for one in names):
-            return (RotationEntries("rpy", tuple(dims.index(one) for one in names)),)
-    for names in ROTATION_DIMS["quat_xyzw"]:
-        if column.action_space is None and all(dims.count(one) == 1 for one in names):
-            return (RotationEntries("quat_xyzw", tuple(dims.index(one) for one in names)),)
-    return ()

@@ -49,9 +49,9 @@ def _error(spec: ActionSpec, episodes: Sequence[tuple[Voted, Array]]) -> float:
 
 
 def told_truth(body: Body, target: str, episode: Watched, answers: Mapping[str, Array], config: InverseDynamicsConfig) -> Told | None:
-    """Return what was said of a target of an episode and its truth, None where nothing is known of it."""
+    """Return what was said of a target of an episode, where a camera showed it, and its truth; None where nothing is known of it."""
     truth = true_values(body, target, episode, config)
     if truth is None:
         return None
     places, counts = step_places(target, episode, config)
-    return target_answers(answers, target), places, counts, truth
+    return target_answers(answers, target), places, counts & answers["seen"], truth

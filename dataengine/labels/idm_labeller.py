@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,15 @@ from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.labels.idm_bodies import Body
+from dataengine.labels.idm_columns import command_column, displacement_column
+from dataengine.labels.idm_targets import body_number, calibrated_on
 from dataengine.labels.idm_windows import needs_of, require_rate, step_places, target_answers, window_seconds
 from dataengine.models.calibration import Calibration, Voted, answered, entry_sigmas, vote
 from dataengine.models.inverse_dynamics import InverseDynamicsConfig
-from dataengine.models.inverse_dynamics_fit import IdmModule
+from dataengine.models.inverse_dynamics_fit import IdmModule, seen_transitions
 
 KIND = "idm"
+BY = "said by an inverse-dynamics model"
 MODEL_ROWS = 64  # steps that are answered for at once
 
 
@@ -59,14 +61,9 @@ class IdmLabeller:
         """
         if self._chosen is not None:
             return self._chosen
-        for number, body in enumerate(self._bodies):
-            if episode.dataset in body.datasets and episode.embodiment == body.embodiment:
-                return number
-        same = [number for number, body in enumerate(self._bodies) if body.embodiment is not None and body.embodiment == episode.embodiment]
-        if same:
-            return same[0]
-        if episode.embodiment is None and len(self._bodies) == 1:
-            return 0
+        number = body_number(self._bodies, episode)
+        if number is not None:
+            return number
         known = ", ".join(body.name for body in self._bodies)
         raise UsageError(
             f"episode {episode.episode_id} of {episode.dataset}: must be of a body that the model was trained on ({known}), got {episode.embodiment or 'one that is not known'}; choose one of them as the body"
@@ -83,26 +80,23 @@ class IdmLabeller:
         seen = {"cameras": list(config.cameras), "size": list(config.size), "fit": config.fit, "values": "RGB in [0, 1]"}
         parameters: dict[str, Any] = {"method": KIND, "window_s": list(window_seconds(config)), "gap_s": config.gap_s, "interval": 0.68}
         parameters |= {"calibration": digest_json([{k: c.as_json() for k, c in each.items()} for each in self._calibrations])}
+        parameters |= {"calibrated_on": calibrated_on(self._bodies, self._calibrations)}
         if self._chosen is not None:
             parameters["body"] = self._bodies[self._chosen].name
         return LabelSet(name, self._model, self._trained_on, digest_json(seen), parameters)
 
     def inputs(self, part: Watched, steps: Array) -> dict[str, Array]:
         """Return the frames (n, T, H, W, 3) of each camera, where there are some (n, T), and the number of the body."""
-        require_rate(self._config, f"episode {part.episode_id} of {part.dataset}", part.rate_hz)
+        require_rate(self._config, f"episode {part.episode_id} of {part.dataset}", part.rate_hz, "use a model that was trained with a gap_s of {gap_s:g}")
         places, beyond = part.near(steps, window_seconds(self._config))
         found: dict[str, Array] = {"body": np.full(len(steps), self.body_of(part), np.int64)}
         for camera in self._config.cameras:
-            if camera in part.pictures:
-                found[camera] = part.pictures[camera][places]
-                found[f"{camera}.there"] = ~beyond & part.seen[camera][places]
-            else:
-                found[camera] = np.zeros((*places.shape, *self._config.size, 3), np.uint8)
-                found[f"{camera}.there"] = np.zeros(places.shape, np.bool_)
+            found[camera] = part.pictures[camera][places]
+            found[f"{camera}.there"] = ~beyond & part.seen[camera][places]
         return found
 
     def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return what the model says of each transition of each window, arrays (n, K, ...), as wide as the widest body needs."""
+        """Return what the model says of each transition of each window, arrays (n, K, ...), as wide as the widest body needs, and whether a camera shows it, `seen` (n, K)."""
         import torch
 
         cameras = self._config.cameras
@@ -111,12 +105,12 @@ class IdmLabeller:
             clips = torch.stack([torch.from_numpy(np.ascontiguousarray(inputs[camera])).to(device) for camera in cameras], dim=1).float() / 255
             there = torch.stack([torch.from_numpy(np.ascontiguousarray(inputs[f"{camera}.there"])).to(device) for camera in cameras], dim=1)
             spoken = self._module(clips, there, torch.from_numpy(np.ascontiguousarray(inputs["body"])).to(device))
-            found = self._blank(len(inputs["body"]))
+            found = self._blank(len(inputs["body"])) | {"seen": seen_transitions(there).cpu().numpy()}
             for each in spoken:
                 rows = each.rows.cpu().numpy()
                 number = int(inputs["body"][rows[0]])
-                for target, said in each.said.items():
-                    read = self._module.network.bodies[number][target].read(said)
+                for target in self._specs[number]:
+                    read = self._module.network.bodies[number][target].read(each.said[target])
                     parts = {"value": read.value, "variance": read.variance, "rotation": read.rotation, "turn_variance": read.turn_variance}
                     parts |= {f"odds{place}": odds for place, odds in enumerate(read.odds)}
                     for name, tensor in parts.items():
@@ -153,7 +147,7 @@ class IdmLabeller:
             column = self._column(number, target, spec)
             places, counts = step_places(target, episode, self._config)
             own = _own(target_answers(answers, target), spec)
-            voted = vote(places, counts, own, self._calibrations[number][target], episode.steps)
+            voted = vote(places, counts & answers["seen"], own, self._calibrations[number][target], episode.steps)
             values, low, high, confidence = told_of(spec, voted, self._calibrations[number][target])
             shape = (episode.steps, *(int(size or 1) for size in column.shape))
             found["columns"][column.name], found["low"][column.name], found["high"][column.name] = (
@@ -168,19 +162,10 @@ class IdmLabeller:
         body = self._bodies[number]
         if target == "command":
             assert body.action is not None
-            return replace(
-                body.action,
-                dtype="float32",
-                meaning="action",
-                action_source="idm",
-                align=None,
-                doc=f"{body.action.doc} (said by an inverse-dynamics model)".strip(),
-            )
+            return command_column(body.action, spec, "idm", BY)
         assert body.state is not None
-        doc = f"change of {body.state.name} until {self._config.gap_s:g} s later, rotations as rotation vectors in rad in the state's frame (said by an inverse-dynamics model)"
-        return Column(
-            spec.name, dtype="float32", shape=(spec.width,), dims=spec.dims, unit=body.state.unit, frame=body.state.frame, action_source="idm", doc=doc
-        )
+        assert body.displacement is not None
+        return displacement_column(body.state, body.displacement, self._config.gap_s, "idm", BY)
 
 
 def _own(answers: Mapping[str, Array], spec: ActionSpec) -> dict[str, Array]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from dataengine.core.arrays import Array
+from dataengine.core.config import parse_config
 from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.labels.idm_bodies import Body
 from dataengine.models.inverse_dynamics import InverseDynamicsConfig
+
+UNEVEN = 0.1  # of a step
 
 
 def window_seconds(config: InverseDynamicsConfig) -> tuple[float, ...]:
@@ -24,13 +29,49 @@ def edge_seconds(config: InverseDynamicsConfig) -> tuple[float, ...]:
     return tuple(round(place * config.gap_s, 9) for place in range(first, config.transitions[-1] + 2))
 
 
-def require_rate(config: InverseDynamicsConfig, where: str, rate_hz: float | None) -> None:
-    """Raise UsageError unless frames that lie a gap apart are different steps of an episode."""
+def steps_in(gap_s: float, rate_hz: float, reach: int = 1) -> int | None:
+    """Return how many steps a gap is, None where it is no whole number of them.
+
+    Then a frame is sometimes one step away and sometimes two, and nobody can say what a label of "a gap later" means. A clock that was measured is never quite even:
+    up to a tenth of a step is passed over, as long as the farthest of a window's edges, so many gaps away, still lies nearest to the same step.
+    """
+    exact = gap_s * rate_hz
+    nearest = round(exact)
+    return nearest if nearest >= 1 and abs(exact - nearest) <= UNEVEN and abs(exact - nearest) * reach < 0.5 else None
+
+
+def at_rate(told: Mapping[str, Any], rate_hz: float, steps: int | None = None) -> dict[str, float]:
+    """Return the gap and the window, as settings, in whole steps of a rate, the window with as many gaps as it has in the settings `told`.
+
+    Args:
+        told: settings of a model.
+        rate_hz: of the data.
+        steps: that a gap shall have; where it is not given, as many as fit into the one that is told, at least one.
+    """
+    gap_s = float(told["gap_s"])
+    steps = steps or max(1, math.floor(gap_s * rate_hz + UNEVEN))
+    return {"gap_s": steps / rate_hz, **{name: round(float(told[name]) / gap_s) * steps / rate_hz for name in ("before_s", "after_s")}}
+
+
+def fitted_to(told: Mapping[str, Any], rate_hz: float) -> dict[str, float]:
+    """Return what of the settings `told` must be otherwise for data of a rate: nothing where the gap is a whole number of its steps."""
+    config = parse_config(InverseDynamicsConfig, dict(told), "model")
+    return at_rate(told, rate_hz) if steps_in(config.gap_s, rate_hz, _reach(config)) is None else {}
+
+
+def _reach(config: InverseDynamicsConfig) -> int:
+    return max(abs(config.transitions[0]), abs(config.transitions[-1] + 1))
+
+
+def require_rate(config: InverseDynamicsConfig, where: str, rate_hz: float | None, advice: str = "set gap_s to {gap_s:g}") -> None:
+    """Raise UsageError unless frames that lie a gap apart are always as many steps of an episode apart; `advice` may name the nearest gap that does."""
     if rate_hz is None:
         raise UsageError(f"{where}: must have one known rate, because the frames of a window lie {config.gap_s:g} s apart; ingest it with --rate")
-    if config.gap_s * rate_hz < 0.999:
+    if steps_in(config.gap_s, rate_hz, _reach(config)) is None:
+        nearest = max(1, round(config.gap_s * rate_hz)) / rate_hz
         raise UsageError(
-            f"{where}: must have at least {1 / config.gap_s:g} steps a second for frames {config.gap_s:g} s apart, got {rate_hz:g}; set gap_s to {1 / rate_hz:g} or more"
+            f"{where}: must have a whole number of steps, one or more, in the {config.gap_s:g} s between two frames of a window, "
+            f"got {config.gap_s * rate_hz:.3g} at {rate_hz:g} steps a second; {advice.format(gap_s=nearest)}"
         )
 
 

@@ -11,6 +11,7 @@ from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.randomness import hash64, text_key
 from dataengine.core.training import FieldSpec, TrainingFacts
+from dataengine.labels.idm_rotations import rotations_of
 from dataengine.labels.latent_figures import held_out_figures
 from dataengine.labels.latent_labeller import LatentLabeller
 from dataengine.models.latent_config import LatentActionConfig
@@ -81,6 +82,7 @@ class LatentTrainee:
             bodies=torch.tensor([self._bodies.index(each.embodiment or each.dataset) for each in facts.datasets]),
             absolute=torch.tensor([_is_absolute(each.columns.get("action")) for each in facts.datasets]),
             action_counts=[self._action_count(gap_s) for gap_s in config.gaps_s],
+            turns={name: [rotations_of(each.recorded(name)) for each in facts.datasets] for name in self._guides},
         )
 
     def calibrate(self, held_out: Iterable[Watched]) -> Mapping[str, Any]:

@@ -17,10 +17,11 @@ from dataengine.core.training import FieldSpec, TrainingFacts
 from dataengine.labels.idm_bodies import Body, bodies_of, body_of_json
 from dataengine.labels.idm_figures import halves_figures
 from dataengine.labels.idm_fitting import fit_calibration
+from dataengine.labels.idm_targets import named, targets_said
 from dataengine.labels.latent import open_latent
 from dataengine.labels.latent_labeller import LatentLabeller, model_of
 from dataengine.labels.latent_training import labelled_episodes
-from dataengine.labels.mapped_labeller import KIND, MappedLabeller, Target
+from dataengine.labels.mapped_labeller import KIND, MappedLabeller, Target, require_gap
 from dataengine.models.calibration import calibration_of_json, no_calibration
 from dataengine.models.fit import FitConfig
 from dataengine.models.mapped_action import MappedConfig, MappedFit, MappedModule
@@ -75,10 +76,7 @@ class MappedTrainee:
         import torch
 
         for each in facts.datasets:
-            if each.rate_hz is not None and self._latent.gap_s * each.rate_hz < 0.75:
-                raise UsageError(
-                    f"dataset {each.dataset!r}: the latents' gap of {self._latent.gap_s:g} s must be at least one of its steps of {1 / each.rate_hz:g} s"
-                )
+            require_gap(self._latent.gap_s, f"dataset {each.dataset!r}", each.rate_hz)
         self._facts = facts
         self._bodies, numbers = bodies_of(facts.datasets, self._config.targets)
         with torch.random.fork_rng(devices=[]):
@@ -93,9 +91,9 @@ class MappedTrainee:
         module = self._module
         assert module is not None, "begin comes first"
         if not self._targets:
-            for body, usual in zip(self._bodies, module.usual, strict=True):
-                specs = {"command": body.command, "displacement": usual.spec(body.targets) if body.displacement is not None else None}
-                self._targets.append({name: Target(spec, no_calibration(spec, 1)) for name, spec in specs.items() if spec is not None})
+            usual = [each if body.displacement is not None else None for body, each in zip(self._bodies, module.usual, strict=True)]
+            said = [targets_said(body, each) for body, each in zip(self._bodies, usual, strict=True)]
+            self._targets = [{name: Target(spec, no_calibration(spec, 1)) for name, spec in specs.items()} for specs in said]
         return module
 
     def calibrate(self, held_out: Iterable[Watched]) -> Mapping[str, Any]:
@@ -114,8 +112,7 @@ class MappedTrainee:
             for name, target in list(targets.items()):
                 if told[number][name]:
                     targets[name] = Target(target.spec, fit_calibration(target.spec, told[number][name]))
-                    named = f"{self._bodies[number].name}.{name}" if len(self._bodies) > 1 else name
-                    figures[named] = halves_figures(target.spec, told[number][name], fit_calibration)
+                    figures[named(self._bodies, number, name)] = halves_figures(target.spec, told[number][name], fit_calibration)
         return figures
 
     def _labeller(self, model: str) -> MappedLabeller:

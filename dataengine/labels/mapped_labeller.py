@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.labels.idm_bodies import Body
+from dataengine.labels.idm_columns import command_column, displacement_column
 from dataengine.labels.idm_labeller import told_of
+from dataengine.labels.idm_targets import body_number, calibrated_on
+from dataengine.labels.idm_windows import steps_in
 from dataengine.labels.latent_labeller import GAP, ROWS, LatentLabeller
 from dataengine.models.calibration import Calibration, vote
 
@@ -24,7 +27,17 @@ if TYPE_CHECKING:
     from dataengine.models.mapped_action import MappedModule
 
 KIND = "mapped"
+BY = "read off a latent action"
 SAID = ("value", "variance", "rotation", "turn_variance")
+
+
+def require_gap(gap_s: float, where: str, rate_hz: float | None) -> None:
+    """Raise UsageError where the gap of the latents is no whole number of steps: a displacement over it would be one of now so many steps, now one more."""
+    if rate_hz is not None and steps_in(gap_s, rate_hz) is None:
+        raise UsageError(
+            f"{where}: must have a whole number of steps, one or more, in the {gap_s:g} s that a latent tells, got {gap_s * rate_hz:.3g} at {rate_hz:g} steps a second; "
+            f"use latents with a gap_s of {max(1, round(gap_s * rate_hz)) / rate_hz:g}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +80,15 @@ class MappedLabeller:
     def label_set(self, name: str) -> LabelSet:
         seen = self.latent.label_set(name)
         calibration = digest_json([{target: each.calibration.as_json() for target, each in targets.items()} for targets in self._targets])
-        parameters = {"method": KIND, "gap_s": self.latent.gap_s, "latent_model": self.latent.model, "calibration": calibration, "interval": 0.68}
+        parameters: dict[str, Any] = {
+            "method": KIND,
+            "gap_s": self.latent.gap_s,
+            "latent_model": self.latent.model,
+            "calibration": calibration,
+            "interval": 0.68,
+        }
+        calibrations = [{target: each.calibration for target, each in targets.items()} for targets in self._targets]
+        parameters |= {"calibrated_on": calibrated_on(self._bodies, calibrations)}
         return LabelSet(name, self._model, self._trained_on, seen.preprocessing, parameters)
 
     def body_of(self, episode: Watched) -> int:
@@ -76,19 +97,16 @@ class MappedLabeller:
         Raises:
             UsageError: the mapping does not know this body.
         """
-        for number, body in enumerate(self._bodies):
-            if (episode.dataset in body.datasets and episode.embodiment == body.embodiment) or (
-                body.embodiment is not None and body.embodiment == episode.embodiment
-            ):
-                return number
-        if episode.embodiment is None and len(self._bodies) == 1:
-            return 0
+        number = body_number(self._bodies, episode)
+        if number is not None:
+            return number
         known = ", ".join(body.name for body in self._bodies)
         raise UsageError(
             f"episode {episode.episode_id} of {episode.dataset}: must be of a body that the mapping was trained on ({known}), got {episode.embodiment or 'one that is not known'}"
         )
 
     def inputs(self, part: Watched, steps: Array) -> dict[str, Array]:
+        require_gap(self.latent.gap_s, f"episode {part.episode_id} of {part.dataset}", part.rate_hz)
         return {**self.latent.inputs(part, steps), "body": np.full(len(steps), self.body_of(part), np.int64)}
 
     def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -156,10 +174,7 @@ class MappedLabeller:
         body = self._bodies[number]
         if target == "command":
             assert body.action is not None
-            doc = f"{body.action.doc} (read off a latent action)".strip()
-            return replace(body.action, dtype="float32", meaning="action", action_source="latent", align=None, doc=doc)
+            return command_column(body.action, spec, "latent", BY)
         assert body.state is not None
-        doc = f"change of {body.state.name} until {self.latent.gap_s:g} s later, rotations as rotation vectors in rad (read off a latent action)"
-        return Column(
-            spec.name, dtype="float32", shape=(spec.width,), dims=spec.dims, unit=body.state.unit, frame=body.state.frame, action_source="latent", doc=doc
-        )
+        assert body.displacement is not None
+        return displacement_column(body.state, body.displacement, self.latent.gap_s, "latent", BY)

@@ -15,7 +15,7 @@ from dataengine.core.column import Column
 from dataengine.core.column_statistics import column_statistics
 from dataengine.core.displacement import Displacement, displacement_of
 from dataengine.core.labelling import Watched
-from dataengine.labels.idm_bodies import rotation_entries
+from dataengine.labels.idm_rotations import rotation_entries
 from dataengine.stats.summary import ColumnSummary
 
 TargetKind = Literal["command", "displacement"]
@@ -76,7 +76,8 @@ def width_of(column: Column) -> int:
 
 def command_target(column: Column) -> Target:
     """Return the target of a column of actions."""
-    return Target("command", column, replace(column, meaning="action", action_source="idm", doc="what a model takes for the command, from pictures"))
+    doc = "what a model takes for the command, from pictures"
+    return Target("command", column, replace(column, dtype="float32", meaning="action", action_source="idm", align=None, doc=doc))
 
 
 def displacement_target(column: Column, gap_s: float | None = None) -> Target:
@@ -87,7 +88,7 @@ def displacement_target(column: Column, gap_s: float | None = None) -> Target:
         dtype="float32",
         shape=(len(displacement.dims),),
         dims=displacement.dims,
-        unit=column.unit,
+        unit=displacement.unit(column.unit),
         frame=column.frame,
         action_source="idm",
         doc=f"what a model takes for the change of {column.name} up to the next step, from pictures",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dataengine.core.action_spec import ActionSpec, Predicted
+from dataengine.core.action_spec import ActionSpec, Predicted, SpecPart
 from dataengine.core.arrays import Array
 
 MOST_GAIN = 3.0  # an answer that knows so little that it would have to be stretched further is left as it is
@@ -203,12 +203,27 @@ def _scores(spec: ActionSpec, voted: Voted, calibration: Calibration, truth: Arr
     numbers, _ = answered(spec, voted, calibration)
     away = np.abs(numbers - truth)
     for part in spec.of_kind("rotation"):
+        chosen = list(part.entries)
         if part.rotation == "rpy":  # an angle just below pi is near one just above -pi
-            whole = 2 * np.pi / part.gain
-            chosen = list(part.entries)
-            away[:, chosen] = np.minimum(away[:, chosen], np.abs(whole - away[:, chosen]))
+            away[:, chosen] = np.minimum(away[:, chosen], np.abs(2 * np.pi / part.gain - away[:, chosen]))
+        elif part.rotation in ("quat_xyzw", "quat_wxyz", "rotvec"):
+            away[:, chosen] = np.abs(numbers[:, chosen] - nearer_name(part, numbers[:, chosen], truth[:, chosen]))
     sigma = entry_sigmas(spec, voted, calibration)
     return np.asarray(np.where(sigma > 0, away / np.where(sigma > 0, sigma, 1), 0))
+
+
+def nearer_name(part: SpecPart, numbers: Array, truth: Array) -> Array:
+    """Return which of the two names of true rotations, (T, 4) quaternions or (T, 3) rotation vectors, is nearer to what was said.
+
+    q and -q are one rotation, as are r and the vector of the other way round, which just below half a turn is nearly -r: which of them was recorded is no error of the model.
+    """
+    if part.rotation == "rotvec":
+        angle = np.linalg.norm(truth, axis=1, keepdims=True)
+        other = truth * (1 - 2 * np.pi / part.gain / np.where(angle > 0, angle, np.inf))
+    else:
+        other = -truth
+    farther = np.square(numbers - truth).sum(axis=1) > np.square(numbers - other).sum(axis=1)
+    return np.where(farther[:, None], other, truth)
 
 
 def unshrunk(value: Array, truth: Array, low: float, high: float) -> tuple[float, float]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dataengine.core.action_spec import RotationEntries
+from dataengine.core.displacement import Displacement
 from dataengine.core.errors import UsageError
 from dataengine.models.augmentation import augmented
 from dataengine.models.bottleneck import Bottleneck, Passed
@@ -178,6 +180,9 @@ class LatentFit:
         allowed: (datasets, gaps) bool, False where a gap is shorter than a dataset's steps.
         labelled: by episode number, whether its labels may be used.
         bodies: by dataset number.
+        absolute: by dataset number, whether actions are places to go to.
+        action_counts: of each gap, how many actions are within it.
+        turns: by target and dataset number the rotations among the numbers that a change is made of.
     """
 
     def __init__(
@@ -189,11 +194,13 @@ class LatentFit:
         bodies: Tensor,
         absolute: Tensor,
         action_counts: Sequence[int],
+        turns: Mapping[str, Sequence[Sequence[RotationEntries]]] | None = None,
     ) -> None:
         self.module: Any = module
         self._places = torch.tensor([list(one) for one in places])  # (G, F)
         self._allowed, self._labelled, self._bodies, self._absolute = allowed, labelled, bodies, absolute
         self._action_counts = torch.tensor(list(action_counts))
+        self._turns = turns or {}
 
     def loss(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         config: LatentActionConfig = self.module.config
@@ -221,17 +228,31 @@ class LatentFit:
             there = ~(padded & within).any(1)
             mean = (values * within[..., None]).sum(1) / count[:, None]
             absolute = self._absolute.to(values.device)[dataset][:, None]
-            target = torch.where(absolute, values[rows, count - 1] - values[:, 0], mean)
+            change = self._change(name, values[:, 0], values[rows, count - 1], dataset)
+            target = torch.where(absolute, change, mean)
         else:
             first, last = places[gaps, 0], places[gaps, -1]
             there = ~(padded[rows, first] | padded[rows, last])
-            target = values[rows, last] - values[rows, first]
+            target = self._change(name, values[rows, first], values[rows, last], dataset)
         there = there & self._labelled.to(values.device)[batch["episode"][kept]]
         known = there[:, None] & torch.isfinite(target)
         mask = batch.get(name + "_mask")
         if mask is not None:
             known = known & mask[kept].flatten(1)
         return Guided(target, known, self._bodies.to(values.device)[dataset])
+
+    def _change(self, name: str, before: Tensor, after: Tensor, dataset: Tensor) -> Tensor:
+        """Return the changes (B', D): differences, but of a rotation its rotation vector in rad in the first three of its entries, and nothing known in the others."""
+        found = after - before
+        for number, rotations in enumerate(self._turns.get(name, ())):
+            mine = torch.nonzero(dataset == number)[:, 0]
+            for rotation in rotations if len(mine) else ():
+                entries = torch.tensor(rotation.entries, device=found.device)
+                alone = Displacement("turn", (), (replace(rotation, entries=tuple(range(len(entries)))),), ("x", "y", "z"))
+                turn = alone.between(*(each[mine][:, entries].cpu().numpy() for each in (before, after)))
+                found[mine[:, None], entries] = torch.nan
+                found[mine[:, None], entries[:3]] = torch.from_numpy(turn).to(found)
+        return found
 
 
 def drawn_gaps(free: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,7 @@ PART_BYTES = 64 << 20  # of its pictures, about
 
 
 def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = None, shards: OpenShards | None = None) -> Watched:
-    """Return an episode, or its steps [start, stop), with its pictures.
+    """Return an episode, or its steps [start, stop), with its pictures; those of a camera that it lacks, while it has another, are zeros that nobody saw.
 
     Args:
         store: the version that holds it.
@@ -34,7 +34,7 @@ def watch(store: Store, row: Row, needs: Needs, steps: tuple[int, int] | None = 
         shards: what is kept open of the store from episode to episode.
 
     Raises:
-        UsageError: the episode has no such camera.
+        UsageError: the episode has none of the cameras.
         BadRecording: a picture cannot be decoded.
     """
     with _open(store, shards) as open_shards:
@@ -96,7 +96,7 @@ def _trajectory(shards: OpenShards, row: Row, needs: Needs) -> Trajectory:
 
 def _watched(shards: OpenShards, row: Row, needs: Needs, trajectory: Trajectory, steps: tuple[int, int], seeing: bool) -> Watched:
     part = slice(*steps)
-    seen_pictures = {camera: _pictures(shards, row, trajectory, camera, part, needs) for camera in needs.cameras} if seeing else {}
+    seen_pictures = _cameras(shards, row, trajectory, part, needs) if seeing else {}
     columns, valid, specs = {}, {}, {}
     for name in needs.columns:
         names = [one for one in columns_of(name, trajectory.specs) if one in trajectory.columns]
@@ -127,18 +127,33 @@ def _watched(shards: OpenShards, row: Row, needs: Needs, trajectory: Trajectory,
     )
 
 
-def _pictures(shards: OpenShards, row: Row, trajectory: Trajectory, camera: str, part: slice, needs: Needs) -> tuple[Array, Array]:
-    """Return (T, H, W, 3) uint8 and (T,) bool of a camera."""
-    names = [name for name in columns_of(camera, trajectory.specs) if name in trajectory.frames]
-    if not names or trajectory.specs[names[0]].kind != "image":
+def _cameras(shards: OpenShards, row: Row, trajectory: Trajectory, part: slice, needs: Needs) -> dict[str, tuple[Array, Array]]:
+    """Return what each camera shows: an episode that lacks one is seen by the others, as in training, and only one that lacks them all by none."""
+    names = {camera: _camera(trajectory, camera) for camera in needs.cameras}
+    if names and not any(names.values()):
         there = ", ".join(sorted(name for name in trajectory.frames if trajectory.specs[name].kind == "image")) or "none"
-        raise UsageError(f"episode {row['episode_id']} of {row['dataset']}: has no pictures of {camera!r}; its cameras: {there}")
-    frames = trajectory.frames[names[0]][part]
+        asked = " or ".join(repr(camera) for camera in needs.cameras)
+        raise UsageError(f"episode {row['episode_id']} of {row['dataset']}: has no pictures of {asked}; its cameras: {there}")
+    return {camera: _pictures(shards, row, trajectory, name, part, needs) for camera, name in names.items()}
+
+
+def _camera(trajectory: Trajectory, camera: str) -> str | None:
+    """Return the column that a name or role of a camera stands for, None where the episode has none that shows colours."""
+    names = [name for name in columns_of(camera, trajectory.specs) if name in trajectory.frames]
+    return names[0] if names and trajectory.specs[names[0]].kind == "image" else None
+
+
+def _pictures(shards: OpenShards, row: Row, trajectory: Trajectory, name: str | None, part: slice, needs: Needs) -> tuple[Array, Array]:
+    """Return (T, H, W, 3) uint8 and (T,) bool of a camera: zeros that nobody saw where there is none."""
+    steps = part.stop - part.start
+    found = np.zeros((steps, *needs.size, 3), np.uint8)
+    if name is None:
+        return found, np.zeros(steps, np.bool_)
+    frames = trajectory.frames[name][part]
     seen = frames >= 0
-    found = np.zeros((len(frames), *needs.size, 3), np.uint8)
-    for place, picture in zip(np.flatnonzero(seen).tolist(), shards.pictures(row, names[0], frames[seen]), strict=True):
+    for place, picture in zip(np.flatnonzero(seen).tolist(), shards.pictures(row, name, frames[seen]), strict=True):
         colour = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
         if colour.dtype != np.uint8 or colour.shape[2] != 3:
-            raise UsageError(f"episode {row['episode_id']}: camera {names[0]!r}: must show 8-bit colours, got {colour.dtype} {list(colour.shape)}")
+            raise UsageError(f"episode {row['episode_id']}: camera {name!r}: must show 8-bit colours, got {colour.dtype} {list(colour.shape)}")
         resized_into(colour, found[place], cast("Fit", needs.fit))
     return found, seen

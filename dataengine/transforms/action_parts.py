@@ -143,8 +143,8 @@ def stated_column(column: Column, facts: Mapping[str, Any]) -> Column:
     return replace(column, action_space=space, **of_column)
 
 
-def _scale(column: Column, wanted: str, entries: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return gain and offset that bring the entries of a column to m or rad."""
+def scale_of(column: Column, wanted: str, entries: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return gain and offset that bring the entries of a column to `wanted`, m or rad; raise MissingFact where it has no such unit."""
     scale = column.extra.get("scale")
     if isinstance(scale, Mapping) and {"input_min", "input_max", "output_min", "output_max"} <= set(scale):
         low, high, to_low, to_high = (
@@ -178,7 +178,7 @@ def _part(column: Column, wanted: str, names: tuple[str, ...], rotation: Rotatio
     slots = tuple(slot for slot, name in enumerate(names) if name in dims)
     entries = tuple(dims.index(names[slot]) for slot in slots)
     scaled = rotation is None or rotation in ANGLES
-    gain, offset = _scale(column, wanted, entries) if scaled else ((1.0,) * len(entries), (0.0,) * len(entries))
+    gain, offset = scale_of(column, wanted, entries) if scaled else ((1.0,) * len(entries), (0.0,) * len(entries))
     return Part(column.name, entries, slots, len(names), gain, offset, _frame(column), _absolute(column), rotation)
 
 

@@ -36,7 +36,7 @@ def train(
     job = TrainJob(kind, store, out, tuple(datasets), chosen, scale or "tiny", where, seed, steps, device, ranks, workers)
     runtime = Runtime(False, address, ranks + 1)
     try:
-        found = run_training(job, runtime, _tell)
+        found = run_training(job, runtime, _tell, note)
     finally:
         runtime.stop()
     if as_json:

@@ -110,6 +110,17 @@ def test_what_says_no_action_is_told_apart() -> None:
     assert spec.predicted(spec.blank()).rotations[0] == pytest.approx(np.eye(3))
 
 
+def test_two_columns_that_are_parallel_or_nothing_are_no_rotation() -> None:
+    part = SpecPart("rotation", (0, 1, 2, 3, 4, 5), spread=(1.0,), rotation="rot6d")
+    spec = ActionSpec("action", tuple("abcdef"), (part,))
+    rows = np.array(
+        [[1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0], [1, 2, 3, -2, -4, -6], [5, 0, 0, 5, 1e-3, 0], [np.nan, 0, 0, 0, 1, 0]], np.float64
+    )
+    usable = spec.usable(rows)
+    assert usable.tolist() == [True, False, False, False, True, False]
+    assert spec.predicted(rows[usable]).rotations.shape == (2, 1, 3, 3)
+
+
 def test_it_is_kept_as_json() -> None:
     rows = np.concatenate([ROWS, np.array([[0.1, 0.2, 0.3]] * 4) * np.arange(4)[:, None]], axis=1)
     column = Column("action", shape=(8,), meaning="action")

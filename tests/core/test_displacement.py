@@ -36,6 +36,20 @@ def test_what_is_missing_stays_missing() -> None:
     assert found[1].tolist() == [2, -1]
     quat = displacement_of(Column("s", shape=(4,)), 4, (RotationEntries("quat_xyzw", (0, 1, 2, 3)),))
     assert np.isnan(quat.between(np.zeros(4), np.array([0, 0, 0, 1.0]))).all()
+    columns = displacement_of(Column("s", shape=(6,)), 6, (RotationEntries("rot6d", (0, 1, 2, 3, 4, 5)),))
+    still = np.array([1.0, 0, 0, 0, 1, 0])
+    assert columns.between(still, still).tolist() == [0, 0, 0]
+    assert np.isnan(columns.between(still, np.array([1.0, 0, 0, 2, 0, 0]))).all()  # parallel columns are no rotation
+
+
+@pytest.mark.parametrize(
+    ("unit", "plain", "found"), [("m, deg", 2, "m, rad"), ("0.1 m, rad", 2, "0.1 m, rad"), ("deg", 0, "rad"), ("m, rad", 0, "rad"), (None, 2, "rad")]
+)
+def test_rotation_vectors_are_in_rad_whatever_the_angles_of_the_state_are_in(unit: str | None, plain: int, found: str) -> None:
+    width = 3 + plain
+    moved = displacement_of(Column("s", shape=(width,)), width, (RotationEntries("rpy", (0, 1, 2), np.pi / 180),))
+    assert moved.unit(unit) == found
+    assert displacement_of(Column("s", shape=(2,)), 2).unit(unit) == unit
 
 
 def test_it_is_kept_as_json() -> None:

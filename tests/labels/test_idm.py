@@ -15,6 +15,9 @@ from dataengine.core.labelling import Watched
 from dataengine.core.training import DatasetFacts, TrainingFacts
 from dataengine.labels.idm import CONFIG, FITS, SCALES, IdmTrainee, open_idm
 from dataengine.labels.idm_bodies import bodies_of, pooled
+from dataengine.labels.idm_columns import displacement_column
+from dataengine.labels.idm_fitting import told_truth
+from dataengine.labels.idm_targets import lacks
 from dataengine.labels.idm_windows import true_values
 from dataengine.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dataengine.models.fit import FitConfig, fit
@@ -196,6 +199,7 @@ def test_labels_say_what_they_are(model: Checkpoint) -> None:
     label_set = labeller.label_set("tries")
     assert (label_set.model, label_set.trained_on) == (model.digest, "store@3")
     assert label_set.parameters["gap_s"] == 0.1
+    assert label_set.parameters["calibrated_on"] == {"command": 8, "displacement": 8}
     assert label_set.preprocessing is not None
 
 
@@ -206,7 +210,7 @@ def test_a_step_is_answered_alike_in_any_batch(model: Checkpoint) -> None:
     single = [labeller.answer(labeller.inputs(episode, np.array([step]))) for step in range(30)]
     for name, array in whole.items():
         together = np.concatenate([each[name] for each in single])
-        assert np.abs(together - array).max(initial=0) < 1e-5, name
+        assert np.abs(together.astype(np.float64) - array).max(initial=0) < 1e-5, name
 
 
 def test_a_part_of_an_episode_is_answered_as_the_whole(model: Checkpoint) -> None:
@@ -217,7 +221,27 @@ def test_a_part_of_an_episode_is_answered_as_the_whole(model: Checkpoint) -> Non
     part = replace(episode, steps=17, first=8, t_ns=episode.t_ns[8:25], **cut)
     whole = labeller.answer(labeller.inputs(episode, np.arange(10, 20)))
     found = labeller.answer(labeller.inputs(part, np.arange(2, 12)))
-    assert max(float(np.abs(found[name] - whole[name]).max(initial=0)) for name in whole) < 1e-6
+    assert max(float(np.abs(found[name].astype(np.float64) - whole[name]).max(initial=0)) for name in whole) < 1e-6
+
+
+def test_what_no_camera_shows_has_no_label_and_calibrates_nothing(model: Checkpoint) -> None:
+    labeller = open_idm(model)
+    episode = film(304)
+    seen = np.ones(30, np.bool_)
+    seen[10:15] = False  # no picture of steps 10 to 14: nothing shows the changes from 9 on up to that from 14 to 15
+    torn = replace(episode, seen={"camera:primary": seen})
+    answers = labeller.answers(torn)
+    labels = labeller.labels(replace(torn, pictures={}, seen={}), answers)
+    shown = [step not in range(9, 15) for step in range(29)] + [False]
+    for name in ("action", "observation.state.delta"):
+        assert labels.valid[name].tolist() == shown, name
+        assert (labels.confidence[name][9:15] == 0).all(), name
+    bodies, _ = bodies_of(facts_of([episode]).datasets, SMALL.targets)
+    for target in SMALL.targets:
+        told = told_truth(bodies[0], target, torn, answers, SMALL)
+        assert told is not None
+        _, places, counts, _ = told
+        assert sorted(set(places[counts].tolist())) == [step for step in range(29) if shown[step]], target
 
 
 def test_a_model_comes_back_from_disk(model: Checkpoint, tmp_path: Path) -> None:
@@ -356,16 +380,86 @@ def test_displacement_is_what_comes_before_the_next_state() -> None:
     assert np.isnan(found[-1]).all()
 
 
-@pytest.mark.parametrize("rate", [None, 4.0])
-def test_rates_that_do_not_go_with_the_window_are_refused(rate: float | None) -> None:
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (None, "must have one known rate"),
+        (4.0, r"must have a whole number of steps, one or more, in the 0.1 s .*, got 0.4 at 4 steps a second; set gap_s to 0.25"),
+        (15.0, r"must have a whole number of steps, .*, got 1.5 at 15 steps a second; set gap_s to 0.133333"),
+    ],
+)
+def test_rates_that_do_not_go_with_the_window_are_refused(rate: float | None, words: str) -> None:
     facts = facts_of([replace(film(0), rate_hz=rate)])
-    with pytest.raises(UsageError, match=r"dataset 'square': must have (one known rate|at least 10 steps a second)"):
+    with pytest.raises(UsageError, match=f"dataset 'square': {words}"):
         IdmTrainee(SMALL).begin(facts, "cpu")
 
 
 def test_an_episode_without_a_rate_is_not_labelled(model: Checkpoint) -> None:
     with pytest.raises(UsageError, match="must have one known rate"):
         open_idm(model).inputs(replace(film(0), rate_hz=None, t_ns=None), np.arange(3))
+
+
+def test_an_episode_whose_steps_the_gap_does_not_hold_is_not_labelled(model: Checkpoint) -> None:
+    with pytest.raises(UsageError, match=r"episode 0+ of square: .* got 1.5 at 15 steps a second; use a model that was trained with a gap_s of 0.133333"):
+        open_idm(model).inputs(replace(film(0), rate_hz=15.0), np.arange(3))
+
+
+def test_episodes_of_a_dataset_of_mixed_bodies_are_its_own(tmp_path: Path) -> None:
+    """Half of the training episodes say what they are of: the body is that of the dataset, whatever a held-out episode says."""
+    facts = facts_of([film(0)])
+    trainee = IdmTrainee(SMALL)
+    fitted = trainee.begin(TrainingFacts([replace(facts.datasets[0], embodiment=None)], "store@3", 0), "cpu")
+    fit(fitted, Windows(trainee, [film(0)], 4), FitConfig(steps=1, batch_size=4), 0, tmp_path)
+    figures = trainee.calibrate([film(1, embodiment="square"), film(2, embodiment=None), film(3, embodiment="crab")])
+    assert figures["command"]["episodes"] == 3
+
+
+def test_a_state_that_never_has_a_number_in_an_entry_is_refused() -> None:
+    facts = facts_of([film(0)]).datasets[0]
+    empty = replace(facts.statistics["state"], count=(30, 0))
+    with pytest.raises(
+        UsageError, match=r"column 'observation.state': each entry must have numbers in the training episodes, got none in y; leave the dataset out"
+    ):
+        bodies_of([replace(facts, statistics={**facts.statistics, "state": empty})], SMALL.targets)
+    nothing = replace(facts.statistics["state"], count=(0, 0))
+    (body,), _ = bodies_of([replace(facts, statistics={**facts.statistics, "state": nothing})], SMALL.targets)
+    assert (body.command is None, body.displacement is None) == (False, True)  # as if there were no state at all
+
+
+def test_a_displacement_that_was_never_seen_is_not_said() -> None:
+    """Each row of the state lacks one of its entries: no change of it is known, and 0 would be a lie."""
+    trainee = IdmTrainee(SMALL)
+    trainee.begin(facts_of([film(0)]), "cpu")
+    config, weights = trainee.checkpoint()  # before any batch
+    labeller = open_idm(Checkpoint("idm", config, weights, {}))
+    episode = film(305)
+    labels = labeller.labels(replace(episode, pictures={}, seen={}), labeller.answers(episode))
+    assert set(labels.columns) == {"action"}
+    assert labeller.label_set("x").parameters["calibrated_on"] == {"command": 0}
+    unsaid, uncalibrated = lacks(config["bodies"])
+    assert "no displacement was seen" in unsaid
+    assert "no held-out episode shows its command" in uncalibrated
+    alone = IdmTrainee(SMALL.model_copy(update={"targets": ("displacement",)}))
+    alone.begin(facts_of([film(0)]), "cpu")
+    with pytest.raises(UsageError, match="body 'square': must have two steps a gap apart whose states are known"):
+        alone.checkpoint()
+
+
+def test_a_role_of_several_columns_keeps_its_rotations() -> None:
+    facts = facts_of([film(0)]).datasets[0]
+    place = Column("observation.state.place", shape=(2,), dims=("x", "y"), unit="m", meaning="state")
+    turn = Column("observation.state.turn", shape=(3,), dims=("roll", "pitch", "yaw"), unit="deg", meaning="state")
+    held = statistics(np.random.default_rng(0).normal(size=(30, 5)))
+    several = replace(facts, columns={"action": ACTION}, members={"state": (place, turn)}, statistics={**facts.statistics, "state": held})
+    (body,), _ = bodies_of([several], SMALL.targets)
+    assert body.displacement is not None
+    assert body.displacement.plain == (0, 1)
+    assert [(each.kind, each.entries) for each in body.displacement.rotations] == [("rpy", (2, 3, 4))]
+    assert body.displacement.rotations[0].gain == pytest.approx(np.pi / 180)
+    assert body.displacement.dims == ("observation.state.place.x", "observation.state.place.y", "rotvec_x", "rotvec_y", "rotvec_z")
+    assert body.state is not None
+    assert displacement_column(body.state, body.displacement, 0.1, "idm", "said by a test").unit == "m, rad"
+    assert bodies_of([several, replace(several, dataset="b", members={"state": (place, replace(turn, unit="rad"))})], SMALL.targets)[1] == [0, 1]
 
 
 def test_a_dataset_without_numbers_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 from dataengine.core.errors import UsageError
 from dataengine.labels.latent import trainee as latent_trainee
 from dataengine.labels.mapped import open_mapped, trainee
+from dataengine.labels.mapped_labeller import require_gap
 from dataengine.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dataengine.models.fit import FitConfig, fit
 from dataengine.models.mapped_action import MappedConfig
@@ -41,6 +42,7 @@ def test_commands_and_displacements_with_intervals_from_one_folder(latent_folder
     labeller = open_mapped(load_checkpoint(tmp_path / "mapped"))
     assert labeller.latent.model == source
     assert labeller.label_set("m").parameters["latent_model"] == source
+    assert labeller.label_set("m").parameters["calibrated_on"] == {"command": 12, "displacement": 12}
     assert set(figures) == {"command", "displacement"}
     truths, labels = [], []
     for seed in range(5000, 5010):
@@ -62,6 +64,18 @@ def test_commands_and_displacements_with_intervals_from_one_folder(latent_folder
     assert spec.dims == ("x", "y")
     with pytest.raises(UsageError, match="trained on"):
         labeller.body_of(square_episode(1, embodiment="circle", dataset="other"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(None, None), (10.0, None), (19.9, None), (15.0, "got 1.5 at 15 steps a second; use latents with a gap_s of 0.133"), (5.0, "gap_s of 0.2")],
+)
+def test_a_gap_that_is_no_whole_number_of_steps_is_refused(rate: float | None, words: str | None) -> None:
+    if words is None:
+        require_gap(0.1, "dataset 'a'", rate)
+        return
+    with pytest.raises(UsageError, match=f"dataset 'a': must have a whole number of steps, one or more, in the 0.1 s that a latent tells, .*{words}"):
+        require_gap(0.1, "dataset 'a'", rate)
 
 
 def test_the_latents_stay_as_they_were(latent_folder: Path, tmp_path: Path) -> None:

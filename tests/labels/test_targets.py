@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataengine.core.column import ActionSpace, Column
-from dataengine.labels.targets import displacement_target, targets_of
+from dataengine.labels.targets import command_target, displacement_target, targets_of
 from tests.support.watched_square import watched_square
 
 
@@ -53,6 +53,15 @@ def test_a_turn_across_pi_is_a_small_one() -> None:
     )
     assert valid.tolist() == [True, False]
     assert values[0] == pytest.approx([0.5, 0, 0, 0, 0, 2 * np.pi - 6.2], abs=1e-6)
+
+
+def test_labels_of_whole_numbers_are_not_whole_numbers() -> None:
+    column = Column("action", dtype="int64", shape=(2,), dims=("x", "y"), meaning="action", align="previous")
+    target = command_target(column)
+    assert (target.labels.dtype, target.labels.align, target.labels.action_source) == ("float32", None, "idm")
+    assert target.column is column
+    state = Column("observation.state", shape=(4,), dims=("gripper", "roll", "pitch", "yaw"), unit="deg", meaning="state")
+    assert displacement_target(state).labels.unit == "rad"
 
 
 def test_without_such_a_column_nothing_is_asked() -> None:

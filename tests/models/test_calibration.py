@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dataengine.core.action_spec import ActionSpec, SpecPart
+from dataengine.core.column import RotationKind
 from dataengine.core.pose import matrix_from_rotvec, rotvec_from_matrix
 from dataengine.models.calibration import (
     SLOPE,
@@ -14,6 +15,7 @@ from dataengine.models.calibration import (
     calibrated,
     calibration_of_json,
     entry_sigmas,
+    nearer_name,
     no_calibration,
     reach,
     transition_trust,
@@ -60,6 +62,32 @@ def test_rotations_are_combined_on_the_sphere() -> None:
     voted = vote(np.zeros((1, 2), np.int64), np.ones((1, 2), np.bool_), answers, no_calibration(spec, 2), 1)
     assert np.abs(rotvec_from_matrix(voted.rotation[0, 0])).tolist() == pytest.approx([0, 0, np.pi - 0.1], abs=1e-6)
     assert rotvec_from_matrix(voted.rotation[0, 0])[2] == pytest.approx(-np.pi + 0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "true", "away"),
+    [
+        ("quat_xyzw", [0, 0, np.cos(0.05), np.sin(0.05)], [0, 0, 0, 0]),  # the same rotation
+        ("quat_xyzw", [0, 0, -np.cos(0.05), -np.sin(0.05)], [0, 0, 0, 0]),  # and again, by its other name
+        ("quat_xyzw", [0, 0, -np.cos(0.05), np.sin(0.05)], [0, 0, 0, 2 * np.sin(0.05)]),  # 0.2 rad away, across half a turn
+        ("rotvec", [0, 0, np.pi - 0.3], [0, 0, 0.2]),
+        ("rotvec", [0, 0, 0.1 - np.pi], [0, 0, 0.2]),
+        ("rotvec", [0, 0, 0], [0, 0, np.pi - 0.1]),
+    ],
+)
+def test_the_name_under_which_a_rotation_was_recorded_is_no_error(kind: RotationKind, true: list[float], away: list[float]) -> None:
+    """pi - 0.1 about z is said of twenty steps, with a sigma of 1 / sqrt(3) in each entry."""
+    width = len(true)
+    spec = ActionSpec("action", tuple("abcd"[:width]), (SpecPart("rotation", tuple(range(width)), spread=(1.0,), rotation=kind),))
+    turn = matrix_from_rotvec(np.array([0, 0, np.pi - 0.1]))
+    voted = Voted(np.zeros((20, 0)), np.zeros((20, 0)), (), np.tile(turn, (20, 1, 1, 1)), np.ones((20, 1)), np.ones(20, np.int64))
+    found = calibrated(spec, [(voted, np.tile(true, (20, 1)))], ((),))
+    assert np.array(found.reach68) / np.sqrt(3) == pytest.approx(np.array(away), abs=1e-9)
+
+
+def test_rotation_vectors_in_degrees_have_their_other_name_too() -> None:
+    part = SpecPart("rotation", (0, 1, 2), spread=(1.0,), rotation="rotvec", gain=np.pi / 180)
+    assert nearer_name(part, np.array([[0.0, 0, 170]]), np.array([[0.0, 0, -150]])) == pytest.approx(np.array([[0, 0, 210]]))
 
 
 def test_shrinkage_and_bias_are_undone() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dataengine.core.action_spec import RotationEntries
 from dataengine.core.errors import UsageError
 from dataengine.models.augmentation import AugmentConfig
 from dataengine.models.latent_action import Guided, GuideHead, LatentActionModel, LatentFit, drawn_gaps, motion
@@ -64,6 +65,21 @@ def fit_of(config: LatentActionConfig, guides: dict[str, tuple[int, int]] | None
         absolute=torch.tensor([False]),
         action_counts=[1, 2],
     )
+
+
+def test_a_guide_of_a_rotation_is_how_far_it_turned() -> None:
+    """Dataset 0 holds a position and an angle about z in degrees, dataset 1 a quaternion; a turn across half a turn is a small one, -q is q, and the fourth number is not known."""
+    fitted = fit_of(LatentActionConfig(**SMALL, supervision=SupervisionConfig(share=1.0, targets=("state",))), {"state": (1, 4)})
+    fitted._bodies = torch.tensor([0, 0])
+    fitted._turns = {"state": [(RotationEntries("rpy", (1, 2, 3), np.pi / 180),), (RotationEntries("quat_xyzw", (0, 1, 2, 3)),)]}
+    half = np.deg2rad(20) / 2
+    states = torch.tensor([[[5.0, 0, 0, 170], [7.0, 0, 0, -170]], [[0, 0, 0, 1.0], [0, 0, -np.sin(half), -np.cos(half)]]])
+    batch = batch_of(torch.zeros(2, 2, 8, 8, 3), dataset=torch.tensor([0, 1]), state=states, state_is_pad=torch.zeros(2, 2, dtype=torch.bool))
+    found = fitted._guided("state", batch, torch.arange(2), torch.zeros(2, dtype=torch.int64), torch.tensor([[0, 1]]))
+    turn = float(np.deg2rad(20))
+    assert found.values[0].tolist() == pytest.approx([2, 0, 0, turn], abs=1e-5)
+    assert found.values[1, :3].tolist() == pytest.approx([0, 0, turn], abs=1e-5)
+    assert found.known.tolist() == [[True] * 4, [True] * 3 + [False]]
 
 
 def test_gaps_are_drawn_alike_among_those_that_are_free() -> None:

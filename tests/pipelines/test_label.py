@@ -429,6 +429,16 @@ def test_a_camera_that_no_episode_has_is_a_wrong_call(recorded: Path, model: Pat
         run(job(recorded, model), Inline())
 
 
+def test_episodes_without_one_of_several_cameras_are_labelled_by_the_others(store: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tests.support.square_labeller
+
+    both = replace(tests.support.square_labeller.NEEDS, cameras=("camera:wrist", "camera:primary"))
+    monkeypatch.setattr(SquareLabeller, "needs", both, raising=False)
+    monkeypatch.setattr(SquareLabeller, "__init__", lambda self, module, model, options: self.__dict__.update(module=module, model=model, options=options))
+    report = run(job(store, model), Inline())
+    assert (report.landed, report.rejected) == (6, 0)
+
+
 def test_a_store_without_a_version_has_nothing_to_label(tmp_path: Path, model: Path) -> None:
     from dataengine.store.store import create_store
 

@@ -13,15 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
 from dataengine.core.errors import UsageError
 from dataengine.core.objects import open_objects
+from dataengine.labels import idm
 from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
 from dataengine.versions.removal import plan_removal, remove
-from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, train
+from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _facts, train
 from tests.support.square_store import make_square_store
 
 MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
@@ -102,6 +104,37 @@ def test_a_training_that_was_cut_keeps_to_the_version_it_began_with(job: TrainJo
         train(cut)
     with pytest.raises(UsageError, match=r"another .*version"):
         train(replace(cut, store=f"{store}@2"))
+
+
+def test_a_default_gap_that_is_no_whole_number_of_steps_is_brought_to_one_and_told(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gap of 0.08 s is 1.6 steps of 20 Hz; nothing is held out to be calibrated on."""
+    monkeypatch.setitem(idm.SCALES, "tiny", idm.SCALES["tiny"].model_copy(update={"gap_s": 0.08}))
+    quick = replace(job, config=TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.0)), steps=1)
+    notes: list[str] = []
+    found = train(replace(quick, out=str(tmp_path / "quick")), note=notes.append)
+    model = found["recipe"]["model"]
+    assert (model["gap_s"], model["before_s"], model["after_s"]) == (0.05, 0.0, 0.1)
+    assert notes[0].startswith("a frame every 0.05 s, from 0 s before a step to 0.1 s after it")
+    assert [("no held-out episode shows its command" in note, "no held-out episode shows its displacement" in note) for note in notes[1:]] == [
+        (True, False),
+        (False, True),
+    ]
+    chosen = replace(quick, out=str(tmp_path / "chosen"), config=TrainingConfig(model={**MODEL, "gap_s": 0.08}, fit=FIT))
+    with pytest.raises(UsageError, match=r"got 1.6 at 20 steps a second; set gap_s to 0\.1"):
+        train(chosen)
+
+
+def test_body_and_rate_are_those_of_what_is_held_out_too(store: Path) -> None:
+    """Else a model would be trained to the end before it meets an episode that it cannot be calibrated on."""
+    opened = open_store(str(store))
+    every = opened.episodes().collect()
+    first = pl.int_range(pl.len()) == 0
+    mixed = every.with_columns(
+        embodiment=pl.when(first).then(pl.lit("crab")).otherwise(pl.col("embodiment")), rate_hz=pl.when(first).then(25.0).otherwise(pl.col("rate_hz"))
+    )
+    same, other = (_facts(opened, "square", every[1:], rows, None, {}) for rows in (every, mixed))
+    assert (same.embodiment, same.rate_hz) == (every["embodiment"][0], 20.0)
+    assert (other.embodiment, other.rate_hz) == (None, None)
 
 
 @pytest.mark.parametrize(

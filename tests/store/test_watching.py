@@ -73,5 +73,20 @@ def test_an_episode_without_its_pictures(lab: Store) -> None:
 
 
 def test_a_camera_that_is_not_there_is_named(lab: Store) -> None:
-    with pytest.raises(UsageError, match="camera:overhead"):
+    with pytest.raises(UsageError, match=r"has no pictures of 'camera:overhead'; its cameras: observation.images.front, observation.images.wrist"):
         watch(lab, rows(lab)[0], Needs(("camera:overhead",)))
+
+
+def test_an_episode_that_lacks_one_of_several_cameras_is_seen_by_the_others(lab: Store) -> None:
+    row = rows(lab)[0]
+    needs = Needs(("camera:overhead", "camera:wrist"), (24, 40))
+    found = watch(lab, row, needs)
+    assert found.pictures["camera:overhead"].shape == (5, 24, 40, 3)
+    assert not found.pictures["camera:overhead"].any()
+    assert not found.seen["camera:overhead"].any()
+    assert (found.pictures["camera:wrist"] == watch(lab, row, NEEDS).pictures["camera:wrist"]).all()
+    assert found.seen["camera:wrist"].all()
+    parts = [part.seen for part, _ in watch_parts(lab, row, needs, 3)]
+    assert [(seen["camera:overhead"].any(), seen["camera:wrist"].all()) for seen in parts] == [(False, True)] * 2
+    with pytest.raises(UsageError, match="has no pictures of 'camera:overhead' or 'camera:left'; its cameras"):
+        watch(lab, row, Needs(("camera:overhead", "camera:left")))
