@@ -120,7 +120,7 @@ class Runtime:
         self._start()
         trainer = TorchTrainer(
             _together,
-            train_loop_config={"function": pickle.dumps(function)},
+            train_loop_config={"function": pickle.dumps(function), "folder": os.getcwd()},
             scaling_config=ray.train.ScalingConfig(num_workers=ranks, use_gpu=gpu),
             run_config=ray.train.RunConfig(name="ray", storage_path=str(folder.resolve())),
         )
@@ -297,7 +297,9 @@ class _Guarded:
 
 
 def _together(config: dict[str, Any]) -> None:
-    """What a worker of Ray Train runs."""
+    """What a worker of Ray Train runs: it begins in a folder of Ray's, and relative paths of a configuration are meant from the caller's."""
+    if os.path.isdir(config["folder"]):
+        os.chdir(config["folder"])
     function = pickle.loads(config["function"])  # noqa: S301 - what our own driver wrote
     function(train_rank()[0])
 
