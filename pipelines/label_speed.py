@@ -56,7 +56,7 @@ class Overhead:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}

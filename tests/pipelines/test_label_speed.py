@@ -44,7 +44,7 @@ def test_a_job_makes_the_passes_that_it_is_measured_against(store: Path, tmp_pat
     assert (found.steps, found.episodes, found.batches) == (180, 3, 4)
     assert set(found.seconds_of) == {"waiting", "model", "labels", "writing"}
     assert sorted(path for path in store.rglob("*")) == before, "nothing is written to the store"
-    assert json.loads(json.dumps(found.as_dict()))["ratio_wall"] == 1.0
+    assert found.as_dict()["ratios_wall"] == json.loads(json.dumps(found.as_dict()))["ratios_wall"] == [1.0, 1.0]
 
 
 def test_five_rounds_in_alternating_order_on_as_many_cores_as_the_model_has_threads(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
