@@ -1,7 +1,8 @@
 """The benchmark of labels, from collecting to the gate: what the commands do, one after the other, in one work folder that a second run goes on with.
 
 Parts: `idm` (models of inverse dynamics, judged beside their baselines), `latent` (latent actions, judged by probes and by their decoder), `downstream` (labels of the
-first part's models, and whether they help a policy). All are judged on episodes of other seeds than those that were learned from, and labels on perturbed ones only.
+first part's models, and whether they help a policy), `speed` (what labelling with the first of them costs beside the model itself). All are judged on episodes of other
+seeds than those that were learned from, and labels on perturbed ones only.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ from dataengine.core.errors import UnknownName, UsageError, VersionNotFound
 from dataengine.core.objects import open_objects
 from dataengine.evaluate.folds import Fold, whole
 from dataengine.labels.registry import find_method, open_labeller
-from dataengine.store.refs import latest_version, put_tag
+from dataengine.store.refs import OPEN, latest_version, put_tag
 from dataengine.store.row import Row
 from dataengine.store.store import Store, open_store
 from dataengine.synth.rollout import Play
 from pipelines.bench_label_figures import collected_figures, downstream_figures, goals_met, idm_figures, latent_figures
+from pipelines.children import Died, Limits
 from pipelines.collect import CollectJob, collect
 from pipelines.downstream import GateJob, gate
 from pipelines.label import LabelJob
 from pipelines.label import run as run_labelling
+from pipelines.label_speed import Measuring
 from pipelines.label_unit import Opening
 from pipelines.runtime import Runtime
 from pipelines.train import TrainingConfig, TrainJob, train
 
-PARTS = ("idm", "latent", "downstream")
+PARTS = ("idm", "latent", "downstream", "speed")
 DATA = "bench-data"  # the tag of the version that everything learns from and is judged by
 SIZE = (64, 64)
 PERTURBED = (0.0, 0.3, 0.6)
@@ -52,7 +55,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many episodes each dataset has, how many real and pseudo-labelled demonstrations a policy gets, how many episodes it is played, and steps of training (None: the scale's own)."""
+    """How many episodes each dataset has, how many real and pseudo-labelled demonstrations a policy gets, how many episodes it is played,
+    how many episodes of the test are labelled to see how long it takes, and steps of training (None: the scale's own)."""
 
     train: int = 150
     test: int = 60
@@ -61,6 +65,7 @@ class Sizes:
     cloned_real: int = 3
     cloned_labelled: int = 40
     played: int = 200
+    timed: int = 20
     idm_steps: int | None = None
     latent_steps: int | None = None
 
@@ -132,7 +137,7 @@ def bench_label(
         runtime: where jobs run; by default in child processes.
 
     Raises:
-        UsageError: a part is not known, or the environment cannot run here: the message says what to install.
+        UsageError: a part is not known, the environment cannot run here (the message says what to install), or the folder holds episodes of another one or another number.
     """
     for part in only:
         if part not in PARTS:
@@ -144,7 +149,7 @@ def bench_label(
     with bench.costs.of("collect"):
         _collect(bench)
     found: dict[str, Any] = {"environment": environment, "seeds": seeds, "data": collected_figures(open_store(bench.data))}
-    if {"idm", "downstream"} & set(only):
+    if {"idm", "downstream", "speed"} & set(only):
         models = _train_idm(bench)
     if "idm" in only:
         with bench.costs.of("evaluate idm"):
@@ -153,6 +158,8 @@ def bench_label(
         found["latent"] = _latent(bench)
     if "downstream" in only:
         found["downstream"] = _downstream(bench, models)
+    if "speed" in only:
+        found["labelling"] = _speed(bench, models)
     found |= {"cpu_seconds": bench.costs.cpu, "wall_seconds": bench.costs.wall, "seconds": time.monotonic() - began}
     found["goals"] = goals_met(found)
     (work / "bench_label.json").write_text(json.dumps(found, indent=1, allow_nan=False))
@@ -161,29 +168,54 @@ def bench_label(
 
 def _collect(bench: Bench) -> None:
     """Record what is not there yet: perturbed episodes to learn from and others to judge by, clean demonstrations to label, and real ones."""
-    sizes = bench.sizes
-    asked = (
-        ("train", sizes.train, 1000, PERTURBED),
-        ("test", sizes.test, 9000, PERTURBED),
-        ("demonstrations", sizes.demonstrations, 20_000, (0.0,)),
-        ("real", sizes.real, 30_000, (0.0,)),
-    )
     objects = open_objects(bench.store)
-    try:
-        open_store(bench.data)
+    if (store := _open(bench.data)) is not None:
+        _require_asked(bench, store, whole=True)
         bench.tell(f"using what {bench.work} holds")
         return
-    except (UsageError, VersionNotFound):
-        pass  # nothing, or not all of it
-    for dataset, episodes, seed, noise in asked:
+    if (begun := _open(f"{bench.store}@{OPEN}")) is not None:  # a run that was cut: other episodes are not to be added to its own
+        _require_asked(bench, begun, whole=False)
+    for dataset, (episodes, seed, noise) in _asked(bench.sizes).items():
         bench.tell(f"collecting {episodes} episodes of {bench.environment} as {dataset}")
         job = CollectJob(bench.environment, bench.store, dataset, episodes, seed, Play("expert", noise), SIZE, command=f"bench label, {dataset}")
         report = collect(job, bench.runtime, lambda message, done, total: None)
         if report.rejected:
             raise UsageError(f"bench label: {report.rejected} episodes of {bench.environment} could not be recorded; see `dataengine rejects {bench.store}`")
+    _require_asked(bench, open_store(bench.store), whole=True)
     version = latest_version(objects)
     assert version is not None
     put_tag(objects, DATA, version.number)
+
+
+def _asked(sizes: Sizes) -> dict[str, tuple[int, int, tuple[float, ...]]]:
+    """Return of each dataset how many episodes it has, the seed of the first, and the levels of noise."""
+    return {
+        "train": (sizes.train, 1000, PERTURBED),
+        "test": (sizes.test, 9000, PERTURBED),
+        "demonstrations": (sizes.demonstrations, 20_000, (0.0,)),
+        "real": (sizes.real, 30_000, (0.0,)),
+    }
+
+
+def _open(address: str) -> Store | None:
+    try:
+        return open_store(address)
+    except (UsageError, VersionNotFound):
+        return None  # nothing, or not all of it
+
+
+def _require_asked(bench: Bench, store: Store, whole: bool) -> None:
+    """Refuse a work folder of another environment, or where it is to be whole of another size: figures would be said of episodes that nobody asked for."""
+    frame = store.episodes().select("dataset", "metadata").collect()
+    for dataset, (episodes, _, _) in _asked(bench.sizes).items():
+        played = [json.loads(text or "{}").get("environment") for text in frame.filter(pl.col("dataset") == dataset)["metadata"]]
+        others = sorted({str(name) for name in played} - {bench.environment})
+        if others:
+            raise UsageError(
+                f"--work {bench.work}: must hold episodes of {bench.environment}, found those of {', '.join(others)} as {dataset}; choose another folder"
+            )
+        if whole and len(played) != episodes:
+            raise UsageError(f"--work {bench.work}: must hold {episodes} episodes as {dataset}, found {len(played)}; choose another folder")
 
 
 def _trained(bench: Bench, kind: str, name: str, seed: int, scale: str, steps: int | None, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,6 +306,19 @@ def _downstream(bench: Bench, models: Mapping[str, Mapping[str, Any]]) -> dict[s
             gates.append(gate(job, bench.runtime, lambda message, done, total: bench.tell(f"gate: {message}")))
         _keep(bench, f"downstream-{name}", gates[-1])
     return downstream_figures(gates)
+
+
+def _speed(bench: Bench, models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Measure what labelling with the first model costs beside its bare passes, in a process of its own."""
+    name, model = next(iter(models.items()))
+    bench.tell(f"timing {name} as it labels")
+    opening = Opening("idm", find_method("idm"), str(model["out"]), "cpu", "{}")
+    rows = sorted(_rows(open_store(bench.data), "test", False), key=lambda row: (row["shard"], row["ordinal"]))[: bench.sizes.timed]  # as a job takes them
+    with bench.costs.of("speed"):
+        measured = bench.runtime.alone(Measuring(opening, bench.data), rows, Limits(), attempts=1)
+    if isinstance(measured, Died):
+        raise UsageError(f"bench label: {len(rows)} episodes must be labelled to see how long it takes, got: {measured.reason}; see what it said above")
+    return measured.as_dict()
 
 
 def _keep(bench: Bench, name: str, document: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from pipelines.children import Died, Limits
 from pipelines.ingest import Progress, _silent, require_conditional_put
 from pipelines.label_episodes import Refused
 from pipelines.label_unit import Labelling, LabelResult, LabelUnit, Opening, abstaining
-from pipelines.runtime import Runtime
+from pipelines.runtime import Runtime, Share
 from pipelines.scratch import remove_abandoned
 
 UNIT_STEPS = (512, 20_000)  # of a unit: a sixteenth of the job within these, whatever the number of workers
@@ -217,23 +217,33 @@ def _pending(committer: LabelCommitter, rows: Sequence[Row], limit: int | None) 
 def _run_units(
     job: LabelJob, units: Sequence[LabelUnit], runtime: Runtime, committer: LabelCommitter, report: LabelReport, progress: Progress
 ) -> list[Refused]:
-    """Do the units, and commit their labels in the order of the plan, whatever the order in which they end."""
+    """Do the units, and commit their labels in the order of the plan, whatever the order in which they end; those whose process died come last.
+
+    They are labelled again when the others have ended: until then the actors hold every core and GPU of a cluster, and a process beside them would wait for ever.
+    """
     share = runtime.share(job.opening.device, job.actors, len(units))
     do = Labelling(replace(job.opening, device=share.device), job.label_set, job.batch_size, job.abstain, share.threads)
     report.units, report.actors = len(units), share.actors
     ready: dict[int, LabelResult] = {}
+    died: dict[int, Died] = {}
     refused: list[Refused] = []
-    turn = written = 0
-    for done, (number, result) in enumerate(runtime.map_on_actors(do, units, LIMITS, share), start=1):
+    turn = written = done = 0
+    for number, result in runtime.map_on_actors(do, units, LIMITS, share):
         if isinstance(result, Died):
-            progress(f"unit {number + 1}: {result.reason}; its episodes are labelled again", done - 1, len(units))
-            ready[number] = label_again(units[number], result, runtime, do)
+            died[number] = result
+            progress(f"unit {number + 1}: {result.reason}; its episodes are labelled again when the others are done", done, len(units))
         else:
             ready[number] = result
-        written += len(ready[number].rows)
-        while turn in ready:
-            _take(ready.pop(turn), committer, report, refused)
+            done, written = done + 1, written + len(result.rows)
+        while turn in ready or turn in died:
+            if turn in ready:
+                _take(ready.pop(turn), committer, report, refused)
             turn += 1
+        progress(f"{written} episodes labelled", done, len(units))
+    for number in sorted(died):
+        again = label_again(units[number], died[number], runtime, do, share)
+        done, written = done + 1, written + len(again.rows)
+        _take(again, committer, report, refused)
         progress(f"{written} episodes labelled", done, len(units))
     return refused
 
@@ -248,7 +258,7 @@ def _take(result: LabelResult, committer: LabelCommitter, report: LabelReport, r
         committer.flush()
 
 
-def label_again(unit: LabelUnit, death: Died, runtime: Runtime, do: Callable[[LabelUnit], LabelResult]) -> LabelResult:
+def label_again(unit: LabelUnit, death: Died, runtime: Runtime, do: Callable[[LabelUnit], LabelResult], share: Share) -> LabelResult:
     """Label the episodes of a unit whose process died: the one that it died at alone, the others together; one that kills its process again is refused."""
     rows: list[Row] = []
     refused: list[Refused] = []
@@ -263,7 +273,7 @@ def label_again(unit: LabelUnit, death: Died, runtime: Runtime, do: Callable[[La
         abstained += result.abstained
 
     def alone(row: Row) -> None:
-        result = runtime.alone(do, replace(unit, episodes=(row,)), LIMITS)
+        result = runtime.alone(do, replace(unit, episodes=(row,)), LIMITS, share=share)
         if isinstance(result, Died):
             place, what = f"episode {row['episode_id']}", "an episode that labelling survives"
             advice = "run `dataengine check --deep`, and look at what the worker said above"
@@ -275,7 +285,7 @@ def label_again(unit: LabelUnit, death: Died, runtime: Runtime, do: Callable[[La
         if part is None or len(rest) < 2:
             break
         alone(rest.pop(part))
-        result = runtime.alone(do, replace(unit, episodes=tuple(rest)), LIMITS, attempts=1)
+        result = runtime.alone(do, replace(unit, episodes=tuple(rest)), LIMITS, attempts=1, share=share)
         if not isinstance(result, Died):
             take(result)
             rest = []

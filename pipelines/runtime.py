@@ -54,10 +54,13 @@ class Runtime:
             return map_in_children(function, tasks, self.cores, limits)
         return self._map_on_ray(function, tasks, limits)
 
-    def alone(self, function: Callable[[T], R], task: T, limits: Limits, attempts: int = 2) -> R | Died:
-        """Return the result of one task in a process of its own, tried again if it dies by itself: for what killed its worker before."""
+    def alone(self, function: Callable[[T], R], task: T, limits: Limits, attempts: int = 2, share: Share | None = None) -> R | Died:
+        """Return the result of one task in a process of its own, tried again if it dies by itself: for what killed its worker before.
+
+        Under Ray it waits until what it needs is free (one core, or what `share` says an actor gets): never to be called while actors are mapped over.
+        """
         guarded = _Guarded(function, limits, attempts)
-        result: R | Died = guarded(task) if self.local else self._one_on_ray(guarded, task)
+        result: R | Died = guarded(task) if self.local else self._one_on_ray(guarded, task, share)
         return result
 
     def share(self, device: str, actors: int | None, tasks: int) -> Share:
@@ -117,7 +120,7 @@ class Runtime:
         self._start()
         trainer = TorchTrainer(
             _together,
-            train_loop_config={"function": pickle.dumps(function)},
+            train_loop_config={"function": pickle.dumps(function), "folder": os.getcwd()},
             scaling_config=ray.train.ScalingConfig(num_workers=ranks, use_gpu=gpu),
             run_config=ray.train.RunConfig(name="ray", storage_path=str(folder.resolve())),
         )
@@ -135,9 +138,7 @@ class Runtime:
         import ray
 
         self._start()
-        cpus = share.threads if share.actors * share.threads <= ray.cluster_resources().get("CPU", 1) else 0.01
-        gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / share.actors) if share.device == "cuda" else 0
-        kind = ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        kind = ray.remote(_Actor).options(**_resources(share), max_restarts=0)
         waiting, failed = list(range(len(tasks))), 0
         busy: dict[Any, tuple[Any, int]] = {}  # what is awaited → the actor, and the number of its task, -1 while it starts
         actors = []
@@ -215,12 +216,13 @@ class Runtime:
                 if number not in back:
                     yield number, Died("the worker that read it died")
 
-    def _one_on_ray(self, guarded: _Guarded, task: Any) -> Any:
+    def _one_on_ray(self, guarded: _Guarded, task: Any, share: Share | None) -> Any:
         import ray
 
         self._start()
+        needed = {"num_cpus": 1.0} if share is None else _resources(share)
         try:
-            return ray.get(ray.remote(_call_guarded).options(num_cpus=1, max_retries=RETRIES).remote(guarded, task))
+            return ray.get(ray.remote(_call_guarded).options(**needed, max_retries=RETRIES).remote(guarded, task))
         except ray.exceptions.WorkerCrashedError:
             return Died("the worker that read it died")
 
@@ -232,6 +234,15 @@ class Runtime:
 
         if ray.is_initialized():
             ray.shutdown()
+
+
+def _resources(share: Share) -> dict[str, float]:
+    """Return what Ray is to set aside for each actor."""
+    import ray
+
+    there = ray.cluster_resources()
+    cpus = share.threads if share.actors * share.threads <= there.get("CPU", 1) else 0.01
+    return {"num_cpus": cpus, "num_gpus": min(1.0, there.get("GPU", 0) / share.actors) if share.device == "cuda" else 0}
 
 
 @dataclass(frozen=True)
@@ -286,7 +297,9 @@ class _Guarded:
 
 
 def _together(config: dict[str, Any]) -> None:
-    """What a worker of Ray Train runs."""
+    """What a worker of Ray Train runs: it begins in a folder of Ray's, and relative paths of a configuration are meant from the caller's."""
+    if os.path.isdir(config["folder"]):
+        os.chdir(config["folder"])
     function = pickle.loads(config["function"])  # noqa: S301 - what our own driver wrote
     function(train_rank()[0])
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -43,8 +42,8 @@ from dataengine.versions.statistics import columns_of as statistics_of
 from dataengine.versions.statistics import dataset_statistics
 from dataengine.view.training_page import training_page
 from pipelines.runtime import Runtime
+from pipelines.training_folder import RUN, begun, begun_with, clear, holds_model, require_own, whole_url
 
-RUN, RECIPE = "run", "recipe.json"
 REPORT = "report.html"
 Progress = Callable[[int, Mapping[str, float]], None]
 Note = Callable[[str], None]
@@ -128,9 +127,10 @@ def prepare(job: TrainJob) -> Prepared:
         UsageError: a choice is wrong, or the folder holds another model.
     """
     _, _, said = _made(job.kind, job.scale, job.config, job.steps)
-    out = Path(job.out)
-    before = _recipe(out)
+    out = Path(job.out).absolute()
+    before = begun_with(out)
     parsed = parse_address(job.store)
+    parsed = replace(parsed, url=whole_url(parsed.url))
     if parsed.ref is None and before is not None and before.get("store") == parsed.url:
         parsed = replace(parsed, ref=str(before["version"]))  # what it began with, whatever was committed since
     store = open_store(f"{parsed.url}@{parsed.ref}" if parsed.ref else parsed.url, dict(job.storage_options) or None)
@@ -166,12 +166,10 @@ def prepare(job: TrainJob) -> Prepared:
         "ranks": job.ranks,
         **said,
     }
-    if before is not None and digest_json(before) != digest_json(recipe):
-        changed = [key for key in recipe if before.get(key) != recipe[key] and key != "held_out"] or ["choice of what is held out"]
-        raise UsageError(f"{out}: holds a model that is trained with another {' and another '.join(changed)}; choose another folder, or remove it")
+    require_own(out, recipe)
     store_id = require_store(store.objects)["store_id"]
     address = f"{parsed.url}@{store.version.number}"
-    return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
+    return Prepared(replace(job, out=str(out)), address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
 
 
 def _in_steps(job: TrainJob, said: Mapping[str, Any], rates: set[float | None]) -> TrainJob:
@@ -183,18 +181,6 @@ def _in_steps(job: TrainJob, said: Mapping[str, Any], rates: set[float | None]) 
 
     found = fitted_to(said["model"], rate)
     return replace(job, config=job.config.model_copy(update={"model": found | job.config.model})) if found else job
-
-
-def _recipe(out: Path) -> dict[str, Any] | None:
-    """Return what a folder's model is, or is going to be, trained with."""
-    for path in (out / RUN / RECIPE, out / "train.json"):
-        if path.exists():
-            found = json.loads(path.read_text())
-            recipe = found if path.name == RECIPE else found.get("recipe")
-            return dict(recipe) if isinstance(recipe, dict) else None
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out}: must be a new or empty folder, or one of a training that was cut, but holds other files; choose another")
-    return None
 
 
 def _device(asked: str) -> str:
@@ -326,7 +312,6 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
     shutil.copyfile(out / RUN / CURVE, out / CURVE)
     (out / REPORT).write_text(training_page(f"Model of kind {job.kind}, trained on {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
     save_checkpoint(out, checkpoint)
-    shutil.rmtree(out / RUN)
 
 
 def _plain(value: Any) -> Any:
@@ -356,15 +341,15 @@ def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | No
             f"a frame every {model['gap_s']:.4g} s, from {model['before_s']:.4g} s before a step to {model['after_s']:.4g} s after it: whole steps of these data, "
             "as the defaults are not; choose others with gap_s, before_s and after_s under model in --config"
         )
-    if not (out / "config.json").exists():
-        (out / RUN).mkdir(parents=True, exist_ok=True)
-        scratch = out / RUN / (RECIPE + ".new")
-        scratch.write_text(json.dumps(dict(prepared.recipe)))
-        os.replace(scratch, out / RUN / RECIPE)
-        if job.ranks == 1:
-            train_process(prepared, 0, None, progress)
-        else:
-            (runtime or Runtime()).train_together(partial(_one_of_several, prepared), job.ranks, prepared.device == "cuda", out / RUN)
+    if not holds_model(out):
+        with begun(out, prepared.recipe):
+            if holds_model(out):
+                pass  # by another job, between the two looks
+            elif job.ranks == 1:
+                train_process(prepared, 0, None, progress)
+            else:
+                (runtime or Runtime()).train_together(partial(_one_of_several, prepared), job.ranks, prepared.device == "cuda", out / RUN)
+    clear(out)
     checkpoint = load_checkpoint(out)
     for lack in lacks(checkpoint.config.get("bodies", ()) if job.kind in ("idm", "mapped") else ()):
         note(lack)

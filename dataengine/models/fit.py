@@ -258,11 +258,16 @@ class _Run:
         """Leave out of the curve what will be done again."""
         path = self._folder / CURVE
         if self._writes and path.exists():
-            lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-            path.write_text("".join(f"{line}\n" for line in lines))
+            kept = [figures for figures in curve(self._folder) if figures["step"] <= step]
+            scratch = self._folder / (CURVE + ".new")
+            scratch.write_text("".join(json.dumps(figures) + "\n" for figures in kept))
+            os.replace(scratch, path)  # a run that is killed here leaves the old one or the new one
 
 
 def curve(folder: str | Path) -> list[dict[str, float]]:
-    """Return the figures that were logged, by step."""
-    path = Path(folder) / CURVE
-    return [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
+    """Return the figures that were logged, by step; a line that was cut with the process that wrote it is left out."""
+    path, found = Path(folder) / CURVE, []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found

@@ -64,7 +64,7 @@ def bench_load(
 def bench_label(
     environment: Annotated[str, typer.Option("--environment", help="metaworld:push-v3, arm, square or errand.")] = "metaworld:push-v3",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models of each kind, and policies of each condition.")] = 3,
-    only: Annotated[str | None, typer.Option("--only", help="Some of idm,latent,downstream; by default all.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Some of idm,latent,downstream,speed; by default all.")] = None,
     episodes: Annotated[int, typer.Option("-n", "--episodes", min=1, help="Episodes played under each condition of the gate.")] = 200,
     work: WorkOption = None,
     as_json: JsonOption = False,

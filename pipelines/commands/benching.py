@@ -134,16 +134,20 @@ def label(environment: str, seeds: int, only: str | None, episodes: int, work: s
     if as_json:
         _print(found, True)
         return
-    flat = {name: value for name, value in found.items() if name not in ("goals", "data", "latent", "downstream", "axes", "cpu_seconds", "wall_seconds")}
-    for part in ("latent", "downstream", "cpu_seconds"):
+    flat = {
+        name: value
+        for name, value in found.items()
+        if name not in ("goals", "data", "latent", "downstream", "labelling", "axes", "cpu_seconds", "wall_seconds")
+    }
+    for part in ("latent", "downstream", "labelling", "cpu_seconds"):
         flat |= {f"{part}.{name}": value for name, value in (found.get(part) or {}).items() if not isinstance(value, dict)}
     _print({name: _shown(value) for name, value in flat.items() if not name.endswith("_by_seed")}, False)
     print()
-    goals = [
-        [name, _shown(each["value"]), _shown(each["least"]), _shown(each["most"]), "yes" if each["met"] else "no"]
-        for name, each in found["goals"]["figures"].items()
-    ]
+    goals = [[name, _shown(each["value"]), _shown(each["least"]), _shown(each["most"]), MET[each["met"]]] for name, each in found["goals"]["figures"].items()]
     table([f"goal ({found['goals']['stated_for']})", "value", "at least", "at most", "met"], goals)
+
+
+MET = {True: "yes", False: "no", None: "cannot be said"}
 
 
 def _shown(value: Any) -> str:

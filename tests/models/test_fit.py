@@ -72,6 +72,34 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path: Path, average: 
     assert [line["step"] for line in lines[0]] == [10, 20, 30, 40, 50, 60]
 
 
+def test_a_line_of_the_curve_that_was_cut_does_not_stop_the_next_run(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), Numbers(dies_at=47), CONFIG, 5, tmp_path)
+    with (tmp_path / "curve.jsonl").open("a") as file:
+        file.write('{"step": 50, "lo')
+    assert [line["step"] for line in curve(tmp_path)] == [10, 20, 30, 40]
+    assert fit(Line(), Numbers(), CONFIG, 5, tmp_path)["resumed_at"] == 40
+    assert [line["step"] for line in curve(tmp_path)] == [10, 20, 30, 40, 50, 60]
+
+
+def test_the_curve_is_whole_whenever_the_next_run_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), Numbers(dies_at=57), CONFIG, 5, tmp_path)  # the state is that of step 40
+    before = (tmp_path / "curve.jsonl").read_text()
+
+    def die(*told: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dataengine.models.fit.os.replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit(Line(), Numbers(dies_at=0), CONFIG, 5, tmp_path)
+    assert (tmp_path / "curve.jsonl").read_text() == before
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), Numbers(dies_at=40), CONFIG, 5, tmp_path)
+    assert (tmp_path / "curve.jsonl").read_text().splitlines() == before.splitlines()[:4]
+
+
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     first, again = Line(), Line()
     fit(first, Numbers(), CONFIG, 5, tmp_path)

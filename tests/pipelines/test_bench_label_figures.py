@@ -54,13 +54,41 @@ def test_goals_are_met_axis_by_axis(document: dict[str, Any]) -> None:
     found = idm_figures(document, ["idm-0", "idm-1"], [100.0, 140.0])
     judged = goals_met(found)
     assert judged["figures"]["command_r2"] == {"value": found["command_r2"], "least": [0.80, 0.85, 0.88], "most": None, "met": False}  # z
-    assert judged["figures"]["coverage68"]["met"]
+    assert judged["figures"]["coverage68_by_axis"]["met"] is True
     assert not judged["figures"]["command_r2_over_flow_ridge"]["met"]
     assert "latent.probe_r2" not in judged["figures"]  # what was not measured is not judged
     assert not judged["all_met"]
     assert goals_met({"downstream": {"gain_recovered": 0.81, "shuffled_gain": -0.2}})["all_met"]
     assert not goals_met({"downstream": {"gain_recovered": 0.81, "shuffled_gain": 0.11}})["all_met"]
     assert not goals_met({"command_r2": [0.99, 0.99]})["all_met"]  # stated for three axes
+
+
+def test_slope_and_cover_are_judged_of_each_axis_and_not_of_their_mean() -> None:
+    found = goals_met({"slope": 1.0, "slope_by_axis": [0.8, 1.0, 1.2], "coverage68": 0.68, "coverage68_by_axis": [0.68, 0.59, 0.77]})
+    assert {name: each["met"] for name, each in found["figures"].items()} == {"slope_by_axis": False, "coverage68_by_axis": False}
+    found = goals_met({"slope_by_axis": [0.9, 1.0, 1.1], "coverage68_by_axis": [0.6, 0.68, 0.76]})
+    assert {name: each["met"] for name, each in found["figures"].items()} == {"slope_by_axis": True, "coverage68_by_axis": True}
+    assert found["all_met"] is True
+
+
+def test_what_could_not_be_worked_out_meets_no_goal() -> None:
+    assert goals_met({})["all_met"] is False  # nothing was judged
+    unknown = goals_met({"downstream": {"gain_recovered": None, "shuffled_gain": 0.0}, "latent": {"probe_r2": 0.5}})
+    assert {name: each["met"] for name, each in unknown["figures"].items()} == {
+        "latent.probe_r2": True,
+        "downstream.gain_recovered": None,
+        "downstream.shuffled_gain": True,
+    }
+    assert unknown["all_met"] is False
+    assert {"command_r2", "latent.delta_psnr_db"} <= set(unknown["not_judged"])  # parts that were not run
+    assert not {"downstream.gain_recovered", "latent.probe_r2"} & set(unknown["not_judged"])
+
+    def met(value: object) -> object:
+        return goals_met({"command_r2": value})["figures"]["command_r2"]["met"]
+
+    assert met([0.9, None, 0.9]) is None
+    assert met([0.9, None, 0.5]) is False  # z misses it, whatever y is
+    assert goals_met({"slope_by_axis": []})["figures"]["slope_by_axis"]["met"] is None
 
 
 def test_latents_name_what_fails() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pipelines.label
 from dataengine.core.objects import open_objects
 from dataengine.store.store import open_store
 from dataengine.versions.check import check
@@ -117,12 +118,25 @@ def test_two_at_once(store: Path, model: Path, whole: Mapping[tuple[str, str, st
     require_sound(store)
 
 
+ON_RAY = pytest.param(False, marks=[pytest.mark.ray, *(pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "ResourceWarning"))])
+
+
+@pytest.mark.parametrize("local", [True, ON_RAY])
 @pytest.mark.timeout(300)
-def test_an_episode_that_kills_its_process_is_rejected_and_the_rest_land(store: Path, model: Path, whole: Mapping[tuple[str, str, str], object]) -> None:
+def test_an_episode_that_kills_its_process_is_rejected_and_the_rest_land(
+    store: Path, model: Path, whole: Mapping[tuple[str, str, str], object], monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """Also under Ray, where the actors hold every core until all units have ended."""
+    monkeypatch.setattr(pipelines.label, "UNIT_STEPS", (100, 100))
     deadly = square_rows(store)[3]["episode_id"]
     opening = Opening("square", SQUARE, str(model), options=f'{{"deadly": "{deadly}"}}')
     said: list[str] = []
-    report = run(LabelJob(opening, str(store), ("square",), "look", actors=1), Runtime(local=True), lambda message, done, total: said.append(message))
+    runtime = Runtime(local=local, workers=2)
+    try:
+        report = run(LabelJob(opening, str(store), ("square",), "look"), runtime, lambda message, done, total: said.append(message))
+    finally:
+        runtime.stop()
+    assert (report.units, report.actors) == (3, 2)
     assert (report.found, report.landed, report.rejected, report.exit_code) == (6, 5, 1, 3)
     (reject,) = report.rejects
     assert (reject["episode_id"], reject["check"], reject["found"]) == (deadly, "labelling_died", "the process that read it died of SIGKILL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +24,13 @@ from dataengine.labels import idm
 from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
 from dataengine.versions.removal import plan_removal, remove
-from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _facts, train
+from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _facts, prepare, train
+from pipelines.training_folder import begun
 from tests.support.square_store import make_square_store
 
 MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
 FIT = {"steps": 12, "batch_size": 8, "save_every": 5, "log_every": 3, "warmup_steps": 2}
+FILES = ["config.json", "curve.jsonl", "model.safetensors", "report.html", "train.json"]
 CONFIG = TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.34))
 
 
@@ -48,7 +51,7 @@ def trained(job: TrainJob) -> dict[str, Any]:
 
 def test_the_folder_says_what_was_learned_from(job: TrainJob, trained: Mapping[str, Any]) -> None:
     out = Path(job.out)
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "curve.jsonl", "model.safetensors", "report.html", "train.json"]
+    assert sorted(path.name for path in out.iterdir()) == FILES
     assert trained["trained_on"].endswith("@1")
     recipe = trained["recipe"]
     assert (recipe["version"], recipe["datasets"], recipe["seed"]) == (1, ["square"], 3)
@@ -166,16 +169,70 @@ def test_a_folder_with_another_model_or_other_files_is_refused(job: TrainJob, tr
         train(replace(job, out=str(tmp_path)))
 
 
+def test_one_training_at_a_time_in_a_folder(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path) -> None:
+    mine = replace(job, out=str(tmp_path / "mine"))
+    with begun(tmp_path / "mine", prepare(mine).recipe), pytest.raises(UsageError, match=r"mine: another training is at work in this folder; wait"):
+        train(mine)
+    with pytest.raises(UsageError, match="trained with another seed"):  # it was begun
+        train(replace(mine, seed=5))
+    assert train(mine)["model"] == trained["model"]  # the lock goes with whoever had it
+
+
+def test_a_folder_that_another_began_with_meanwhile_is_refused(job: TrainJob, tmp_path: Path) -> None:
+    recipe = prepare(replace(job, out=str(tmp_path / "mine"))).recipe
+    with begun(tmp_path / "mine", recipe):
+        pass
+    with pytest.raises(UsageError, match="trained with another seed"), begun(tmp_path / "mine", {**recipe, "seed": 5}):
+        pytest.fail("two recipes in one folder")
+
+
+@pytest.mark.parametrize("left", [(), (".lock",), (".lock", "recipe.json.new")])
+def test_a_training_that_was_killed_before_it_had_begun_begins_anew(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path, left: tuple[str, ...]) -> None:
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    for name in left:
+        (tmp_path / "out" / "run" / name).write_text('{"store": "/da')
+    assert train(replace(job, out=str(tmp_path / "out")))["model"] == trained["model"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+
+
+def test_what_a_training_left_that_was_killed_at_its_end_is_taken_away(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(job.out, out)
+    (out / "run").mkdir()
+    (out / "run" / "recipe.json").write_text(json.dumps(trained["recipe"]))
+    (out / "run" / "state-12.safetensors").write_bytes(b"state")
+    (out / ".model-x").mkdir()
+    assert train(replace(job, out=str(out)))["model"] == trained["model"]
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_paths_mean_the_same_however_they_are_written(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of Ray Train begin in a folder of Ray's."""
+    whole = prepare(replace(job, out=str(tmp_path / "out")))
+    monkeypatch.chdir(tmp_path)
+    store = os.path.relpath(job.store)
+    assert store.startswith("..")
+    found = prepare(replace(job, store=store, out="out"))
+    assert (found.job.out, found.address, found.recipe) == (str(tmp_path / "out"), whole.address, whole.recipe)
+    assert found.address == f"{Path(job.store).resolve()}@1"
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / "recipe.json").write_text(json.dumps({**found.recipe, "store": store}))  # as it was written before
+    assert prepare(replace(job, out="out")).digest == whole.digest
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_two_processes_train_one_model(job: TrainJob, tmp_path: Path) -> None:
+def test_two_processes_train_one_model(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.runtime import Runtime
 
+    monkeypatch.chdir(tmp_path)
     runtime = Runtime(workers=3)
     try:
-        found = train(replace(job, out=str(tmp_path / "two"), ranks=2), runtime)
+        found = train(replace(job, store=os.path.relpath(job.store), out="two", ranks=2), runtime)
     finally:
         runtime.stop()
+    assert found["out"] == "two"
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == FILES
     assert found["fit"]["steps"] == 12
     assert found["recipe"]["ranks"] == 2
