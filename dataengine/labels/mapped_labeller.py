@@ -68,6 +68,7 @@ class MappedLabeller:
         seen = self.latent.label_set(name)
         calibration = digest_json([{target: each.calibration.as_json() for target, each in targets.items()} for targets in self._targets])
         parameters = {"method": KIND, "gap_s": self.latent.gap_s, "latent_model": self.latent.model, "calibration": calibration, "interval": 0.68}
+        parameters["learned_from"] = [dataset for body in self._bodies for dataset in body.datasets]
         return LabelSet(name, self._model, self._trained_on, seen.preprocessing, parameters)
 
     def body_of(self, episode: Watched) -> int:

@@ -196,6 +196,7 @@ def test_labels_say_what_they_are(model: Checkpoint) -> None:
     label_set = labeller.label_set("tries")
     assert (label_set.model, label_set.trained_on) == (model.digest, "store@3")
     assert label_set.parameters["gap_s"] == 0.1
+    assert label_set.parameters["learned_from"] == list(labeller._bodies[0].datasets) != []
     assert label_set.preprocessing is not None
 
 
