@@ -42,6 +42,7 @@ from dataengine.version import __version__
 from dataengine.versions.statistics import columns_of as statistics_of
 from dataengine.versions.statistics import dataset_statistics
 from dataengine.view.training_page import training_page
+from pipelines.devices import chosen_device
 from pipelines.runtime import Runtime
 
 RUN, RECIPE = "run", "recipe.json"
@@ -164,7 +165,7 @@ def prepare(job: TrainJob) -> Prepared:
         raise UsageError(f"{out}: holds a model that is trained with another {' and another '.join(changed)}; choose another folder, or remove it")
     store_id = require_store(store.objects)["store_id"]
     address = f"{parsed.url}@{store.version.number}"
-    return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
+    return Prepared(job, address, f"{store_id}@{store.version.number}", held, recipe, chosen_device(job.device))
 
 
 def _recipe(out: Path) -> dict[str, Any] | None:
@@ -177,16 +178,6 @@ def _recipe(out: Path) -> dict[str, Any] | None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: must be a new or empty folder, or one of a training that was cut, but holds other files; choose another")
     return None
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device: must be auto, cpu or cuda, got {asked!r}")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no GPU here; say --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
 
 
 def _rows(store: Store, dataset: str, condition: str | None) -> Any:
