@@ -72,7 +72,7 @@ def _of_label_set(store: Store, dataset: str, label_set: LabelSet) -> tuple[int 
 
 def _is_of(store: Store, trained_on: object) -> bool:
     """Return whether a model was trained on some version of a store."""
-    return str(trained_on or "").partition("@")[0] == require_store(store.objects)["store_id"]
+    return bool(str(trained_on or "").partition("@")[0] == require_store(store.objects)["store_id"])
 
 
 def cautions(document: Mapping[str, Any]) -> list[str]:
