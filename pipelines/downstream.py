@@ -149,10 +149,10 @@ def gate(job: GateJob, runtime: Runtime, progress: Progress = lambda message, do
 
 
 _WHY = {
-    PERFECT: "the labelled demonstrations have no measured actions",
-    "filtered": "the labels have no confidences, or none is surer than the others",
-    "weighted": "the labels have no confidences",
-    SHUFFLED: "labels of other episodes need two episodes that have labels",
+    PERFECT: "the labelled demonstrations of one policy or more have no measured actions",
+    "filtered": "the labels that one policy or more would learn from have no confidences, or none is sure enough, or surer than the others",
+    "weighted": "the labels that one policy or more would learn from have no confidences",
+    SHUFFLED: "labels of other episodes need two episodes that have labels, for every policy",
 }
 
 
@@ -224,26 +224,34 @@ def _trials(job: GateJob, chosen: _Chosen) -> tuple[list[Trial], list[float | No
     having = set(labels.select("episode_id").collect()["episode_id"])
     counts = [job.episodes // job.seeds + (number < job.episodes % job.seeds) for number in range(job.seeds)]
     fresh = _fresh_seeds(store, (job.real, job.labelled), job.seed, job.episodes)
-    trials: list[Trial] = []
+    made: list[list[Trial]] = []
     thresholds: list[float | None] = []
     for number in range(job.seeds):
         seed = job.seed + number
         real = choose_episodes(store, job.real, job.where_real, job.real_episodes, seed)
         others = having - set(real)
         labelled = choose_episodes(store, job.labelled, job.where_labelled, job.labelled_episodes, seed, others)
-        own, theirs = _read(chosen, job.real, real, None), _read(chosen, job.labelled, labelled, f"label:{job.label_set}/{chosen.label}")
+        own, theirs = _read(job, chosen, job.real, real, None), _read(job, chosen, job.labelled, labelled, f"label:{job.label_set}/{chosen.label}")
         thresholds.append(job.confidence if job.confidence is not None else _least_sure(theirs))
         action = chosen.facts.columns[ACTION]
         first = sum(counts[:number])
         seeds = fresh[first : first + counts[number]]
-        trials += make_trials(own, theirs, action, job.cloning, seed, thresholds[-1], seeds, job.conditions, job.policy, job.max_steps)
-    return trials, thresholds, job.confidence
+        made.append(make_trials(own, theirs, action, job.cloning, seed, thresholds[-1], seeds, job.conditions, job.policy, job.max_steps))
+    # Conditions are compared policy by policy: one that only some policies have is left out for all of them.
+    everywhere = set.intersection(*({trial.condition for trial in trials} for trials in made))
+    if PSEUDO not in everywhere:
+        without = next(job.seed + number for number, trials in enumerate(made) if all(trial.condition != PSEUDO for trial in trials))
+        raise UsageError(
+            f"label set {job.label_set!r}: no step of the episodes that policy {without} would learn from has a label; "
+            "take other episodes with --where-labelled, more of them, or label with a lower --abstain"
+        )
+    return [trial for trials in made for trial in trials if trial.condition in everywhere], thresholds, job.confidence
 
 
-def _read(chosen: _Chosen, dataset: str, episodes: Sequence[str], label: str | None) -> Demonstrations:
+def _read(job: GateJob, chosen: _Chosen, dataset: str, episodes: Sequence[str], label: str | None) -> Demonstrations:
     assert chosen.store.version is not None
     reading = chosen.reading if label is None else Reading(chosen.reading.inputs, ACTION, label, chosen.reading.cameras, chosen.reading.size)
-    return read_demonstrations(f"{chosen.store.objects.url}@{chosen.store.version.number}", dataset, episodes, reading)
+    return read_demonstrations(f"{chosen.store.objects.url}@{chosen.store.version.number}", dataset, episodes, reading, job.storage_options)
 
 
 def _least_sure(labelled: Demonstrations) -> float | None:

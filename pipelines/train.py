@@ -41,6 +41,7 @@ from dataengine.version import __version__
 from dataengine.versions.statistics import columns_of as statistics_of
 from dataengine.versions.statistics import dataset_statistics
 from dataengine.view.training_page import training_page
+from pipelines.devices import chosen_device
 from pipelines.runtime import Runtime
 from pipelines.training_folder import RUN, begun, begun_with, clear, holds_model, require_own, whole_url
 
@@ -169,7 +170,7 @@ def prepare(job: TrainJob) -> Prepared:
     require_own(out, recipe)
     store_id = require_store(store.objects)["store_id"]
     address = f"{parsed.url}@{store.version.number}"
-    return Prepared(replace(job, out=str(out)), address, f"{store_id}@{store.version.number}", held, recipe, _device(job.device))
+    return Prepared(replace(job, out=str(out)), address, f"{store_id}@{store.version.number}", held, recipe, chosen_device(job.device))
 
 
 def _in_steps(job: TrainJob, said: Mapping[str, Any], rates: set[float | None]) -> TrainJob:
@@ -181,16 +182,6 @@ def _in_steps(job: TrainJob, said: Mapping[str, Any], rates: set[float | None]) 
 
     found = fitted_to(said["model"], rate)
     return replace(job, config=job.config.model_copy(update={"model": found | job.config.model})) if found else job
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device: must be auto, cpu or cuda, got {asked!r}")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no GPU here; say --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
 
 
 def _rows(store: Store, dataset: str, condition: str | None) -> Any:

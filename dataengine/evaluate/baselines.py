@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,11 @@ from dataengine.stats.ridge import fit_ridge
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a baseline may know: the fold, what is asked for, the cameras and the window of the models beside it, and the seed."""
+    """What a baseline may know: the fold, what is asked for, the cameras and the window of the models beside it, and the seed.
+
+    `gap_steps` are the steps whose pictures show what is achieved over the targets' gap. `known` are all targets that something was measured of, also those
+    that are not judged: what is achieved tells of what was commanded.
+    """
 
     viewer: Viewer
     fold: Fold
@@ -29,6 +34,13 @@ class Setting:
     window_steps: tuple[int, ...] = (-1, 0, 1, 2)
     size: int = 64
     seed: int = 0
+    gap_steps: tuple[int, ...] = (0, 1)
+    known: tuple[Target, ...] = ()
+
+    @property
+    def gap_s(self) -> float | None:
+        """Return over what time a displacement is asked for, in s; None for up to the next step."""
+        return next((target.gap_s for target in self.targets if target.kind == "displacement"), None)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -66,7 +78,7 @@ def mean(setting: Setting) -> Speaker:
 
 
 def last(setting: Setting) -> Speaker:
-    """Say what was measured a step before; at the first step the mean of training."""
+    """Say what was last measured in full: the command of the step before, the change that ended at this step; at first the mean of training."""
     means = _means(setting)
 
     def say(part: Part) -> Mapping[str, Said]:
@@ -74,8 +86,9 @@ def last(setting: Setting) -> Speaker:
         seen = setting.viewer.measured(part)
         for target, first in zip(setting.targets, means, strict=True):
             values, valid = target.measured(seen)
-            before = np.concatenate([first[None], values[:-1]])
-            known = np.concatenate([[True], valid[:-1]])
+            late = min(setting.gap_steps[-1] if target.gap_s is not None else 1, len(values))
+            before = np.concatenate([np.broadcast_to(first, (late, len(first))), values[: len(values) - late]])
+            known = np.concatenate([np.ones(late, np.bool_), valid[: len(values) - late]])
             found[target.labels.name] = Said(np.where(known[:, None], before, first), np.ones(len(values), np.bool_))
         return found
 
@@ -92,12 +105,13 @@ def _linear(setting: Setting, config: FlowRidgeConfig, episodes: Iterator[Watche
     return learned, say
 
 
-def _config(setting: Setting, **choices: object) -> FlowRidgeConfig:
-    return FlowRidgeConfig(cameras=setting.cameras, size=setting.size, targets=setting.kinds, **choices)  # type: ignore[arg-type]
+def _config(setting: Setting, **choices: Any) -> FlowRidgeConfig:
+    told: dict[str, Any] = {"cameras": setting.cameras, "size": setting.size, "steps": setting.gap_steps, "targets": setting.kinds, "gap_s": setting.gap_s}
+    return FlowRidgeConfig(**(told | choices))
 
 
 def flow_ridge(setting: Setting) -> Speaker:
-    """Optical flow from a step to the next, pooled, and a linear map."""
+    """Optical flow from a step to the next, or over the gap that is asked about, pooled, and a linear map."""
     return _linear(setting, _config(setting))[1]
 
 
@@ -107,7 +121,7 @@ def flow_ridge_window(setting: Setting) -> Speaker:
 
 
 def difference_ridge(setting: Setting) -> Speaker:
-    """Differences of pixels from a step to the next, pooled, and a linear map."""
+    """Differences of pixels over the same time, pooled, and a linear map."""
     return _linear(setting, _config(setting, features="difference"))[1]
 
 
@@ -140,11 +154,12 @@ def finite_difference(setting: Setting) -> Speaker:
     For commands that are places to go to the state itself is read too.
     """
     steps = setting.window_steps
+    features = setting.known or setting.targets
     names = [target.labels.name for target in setting.targets if target.kind == "command"]
     x, y, keys = [], [], []
     for number, part in enumerate(setting.fold.train):
         seen = setting.viewer.measured(part)
-        moves = _changes(seen, setting.targets, steps, _absolute(setting.targets))
+        moves = _changes(seen, features, steps, _absolute(setting.targets))
         for target in setting.targets:
             if target.kind == "command" and moves is not None:
                 values, valid = target.measured(seen)
@@ -157,7 +172,7 @@ def finite_difference(setting: Setting) -> Speaker:
 
     def say(part: Part) -> Mapping[str, Said]:
         seen = setting.viewer.measured(part)
-        moves = _changes(seen, setting.targets, steps, _absolute(setting.targets))
+        moves = _changes(seen, features, steps, _absolute(setting.targets))
         return {} if moves is None else {names[0]: Said(learned(moves), np.ones(seen.steps, np.bool_))}
 
     return say
@@ -174,7 +189,7 @@ def _changes(seen: Watched, targets: Sequence[Target], steps: Sequence[int], pla
     target = next((target for target in targets if target.kind == "displacement"), None)
     if target is None or "state" not in seen.columns:
         return None
-    values, valid = target.measured(seen)
+    values, valid = replace(target, gap_s=None).measured(seen)  # from step to step, whatever time is asked about: the window is made of steps
     found = []
     for step in steps[:-1]:
         at = np.arange(seen.steps) + step

@@ -31,6 +31,7 @@ class Comparison:
         truth: (N, D) measured, with (N,) `valid`.
         part: (N,) numbers of the parts, in the order of `names`; `step` (N,) of the episode.
         names: of the parts.
+        episodes: the id of the episode that each part is of.
         said: by the name of who said it.
         strata: groups of steps, (N,) bool each.
         angle: (D,) bool, which entries are angles in rad.
@@ -44,6 +45,7 @@ class Comparison:
     part: Array
     step: Array
     names: tuple[str, ...]
+    episodes: tuple[str, ...]
     said: Mapping[str, Said]
     strata: Mapping[str, Array]
     angle: Array
@@ -57,6 +59,12 @@ class Comparison:
             if said.valid.any():
                 found &= said.valid
         return found
+
+    @property
+    def episode(self) -> Array:
+        """Return (N,) numbers of the episodes: two parts of one episode have the same."""
+        number = {name: place for place, name in enumerate(dict.fromkeys(self.episodes))}
+        return np.array([number[name] for name in self.episodes], np.int64)[self.part]
 
     @property
     def numbers(self) -> Array:
@@ -75,6 +83,7 @@ def compared(viewer: Viewer, target: Target, folds: Sequence[Fold], speakers: Ma
     """
     truth, valid, number, step, strata = [], [], [], [], []
     names: list[str] = []
+    episodes: list[str] = []
     said: dict[str, list[Said | None]] = {name: [] for name in speakers}
     sizes = []
     for place, fold in enumerate(folds):
@@ -87,6 +96,7 @@ def compared(viewer: Viewer, target: Target, folds: Sequence[Fold], speakers: Ma
             step.append(np.arange(part.start, part.stop))
             strata.append(_strata(part, seen, values.shape[1]))
             names.append(part.name)
+            episodes.append(str(part.row["episode_id"]))
             sizes.append(seen.steps)
             for name, each in speakers.items():
                 said[name].append(_fitting(each[place](part).get(target.labels.name), values.shape))
@@ -103,6 +113,7 @@ def compared(viewer: Viewer, target: Target, folds: Sequence[Fold], speakers: Ma
         np.concatenate(number) if number else np.zeros(0, np.int64),
         np.concatenate(step) if step else np.zeros(0, np.int64),
         tuple(names),
+        tuple(episodes),
         {name: joined(parts, sizes, width) for name, parts in said.items() if any(part is not None for part in parts)},
         {name: group for name, group in groups.items() if 0 < (group & known).sum() < known.sum()},
         _angles(target, width),

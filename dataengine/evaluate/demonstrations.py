@@ -95,7 +95,9 @@ class Reading:
         return {**numbers, **dict.fromkeys(self.cameras, Field(size=self.size)), "task": Field()}
 
 
-def read_demonstrations(address: str, dataset: str, episode_ids: Sequence[str], reading: Reading) -> Demonstrations:
+def read_demonstrations(
+    address: str, dataset: str, episode_ids: Sequence[str], reading: Reading, storage_options: Mapping[str, str] | None = None
+) -> Demonstrations:
     """Return the steps of some episodes of a store at a pinned version, in one pass of the loader.
 
     Args:
@@ -103,12 +105,13 @@ def read_demonstrations(address: str, dataset: str, episode_ids: Sequence[str], 
         dataset: its dataset.
         episode_ids: which of its episodes.
         reading: which columns.
+        storage_options: of the object store.
 
     Raises:
         UsageError: a column is not there, or an input is missing at a step.
     """
     listed = ", ".join(f"'{episode_id}'" for episode_id in episode_ids)
-    mixture = Mixture([Source(f"{address}#{dataset}", where=f"episode_id in ({listed})")])
+    mixture = Mixture([Source(f"{address}#{dataset}", where=f"episode_id in ({listed})", storage_options=dict(storage_options or {}))])
     batches = []
     with loader(mixture, reading.fields(), BATCH, order="sequential", framework="numpy") as opened:
         for batch in opened:

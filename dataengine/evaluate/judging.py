@@ -13,7 +13,7 @@ from dataengine.evaluate.classes import class_figures, class_sums, switches
 from dataengine.evaluate.comparison import Comparison
 from dataengine.evaluate.ranking import spearman
 from dataengine.evaluate.regression import errors, regression_figures, regression_sums
-from dataengine.evaluate.resampling import interval, resampled
+from dataengine.evaluate.resampling import LEAST_EPISODES, interval, resampled
 from dataengine.evaluate.said import Said
 
 SURE = (0.25, 0.5, 0.75)  # shares of the steps that a model is surest of
@@ -36,7 +36,13 @@ def judged(comparison: Comparison, stated: Mapping[str, float], seed: int = 0) -
         "unit": comparison.target.column.unit,
         "angles": [name for name, turned in zip(comparison.dims, comparison.angle, strict=True) if turned],
         "classes": {comparison.dims[entry]: {"low": levels.low, "high": levels.high} for entry, levels in comparison.levels.items()},
-        "steps": {"all": len(common), "measured": int(comparison.valid.sum()), "judged": int(common.sum()), "parts": len(comparison.names)},
+        "steps": {
+            "all": len(common),
+            "measured": int(comparison.valid.sum()),
+            "judged": int(common.sum()),
+            "parts": len(comparison.names),
+            "episodes": len(set(comparison.episodes)),
+        },
         "sources": {name: _source(comparison, said, common, stated.get(name), seed) for name, said in comparison.said.items()},
         "strata": {
             name: {
@@ -54,33 +60,36 @@ def _source(comparison: Comparison, said: Said, rows: Array, stated: float | Non
         "answered": float(answered.sum() / max(1, comparison.valid.sum())),
         **_short(comparison, said, rows, seed),
         "switches": _switches(comparison, said, rows),
-        "intervals": _intervals(comparison, said, rows, stated),
+        "intervals": _intervals(comparison, said, rows, stated, seed),
         "confidence": _confidence(comparison, said),
     }
 
 
 def _short(comparison: Comparison, said: Said, rows: Array, seed: int) -> dict[str, Any]:
-    """Return the figures of some steps: of each entry that is a number, their mean, and of each that is a class."""
+    """Return the figures of some steps: of each entry that is a number, their mean, and of each that is a class.
+
+    The mean is over those entries (`dims` of them) that vary at all: of the others R² and slope cannot be worked out.
+    """
     if rows.sum() < 2:
         return {"numbers": None, "mean": None, "classes": None, "why": "fewer than two steps"}
-    parts, place = np.unique(comparison.part[rows], return_inverse=True)
-    weights = resampled(len(parts), seed)
+    episodes, place = np.unique(comparison.episode[rows], return_inverse=True)
+    weights = resampled(len(episodes), seed)
     chosen = comparison.numbers
-    sums = regression_sums(comparison.truth[rows][:, chosen], said.values[rows][:, chosen], place, len(parts), comparison.angle[chosen])
+    sums = regression_sums(comparison.truth[rows][:, chosen], said.values[rows][:, chosen], place, len(episodes), comparison.angle[chosen])
     plain, drawn = regression_figures(sums.sum(0)), regression_figures(np.einsum("be,edk->bdk", weights, sums))
-    several = len(parts) > 1
+    several = len(episodes) >= LEAST_EPISODES
     numbers = {
         comparison.dims[entry]: {name: _with_interval(plain[name][at], drawn[name][:, at] if several else None) for name in plain}
         for at, entry in enumerate(chosen)
     }
-    mean = (
-        {name: _with_interval(np.mean(plain[name]), drawn[name].mean(1) if several else None) for name in ("r2", "slope", "scale_ratio")}
-        if len(chosen)
-        else None
-    )
+    varied = np.isfinite(plain["r2"])
+    mean: dict[str, Any] | None = None
+    if len(chosen):
+        means = {name: (_means(plain[name][None, varied])[0], _means(drawn[name][:, varied])) for name in ("r2", "slope", "scale_ratio")}
+        mean = {name: _with_interval(value, often if several else None) for name, (value, often) in means.items()} | {"dims": int(varied.sum())}
     classes = {}
     for entry, levels in comparison.levels.items():
-        counts = class_sums(levels.upper(comparison.truth[rows, entry]), levels.upper(said.values[rows, entry]), place, len(parts))
+        counts = class_sums(levels.upper(comparison.truth[rows, entry]), levels.upper(said.values[rows, entry]), place, len(episodes))
         once, often = class_figures(counts.sum(0)), class_figures(weights @ counts)
         classes[comparison.dims[entry]] = {name: _with_interval(once[name], often[name] if several else None) for name in once}
     return {"numbers": numbers, "mean": mean, "classes": classes or None}
@@ -113,7 +122,7 @@ def _switches(comparison: Comparison, said: Said, rows: Array) -> dict[str, Any]
     return found or None
 
 
-def _intervals(comparison: Comparison, said: Said, rows: Array, stated: float | None) -> dict[str, Any] | None:
+def _intervals(comparison: Comparison, said: Said, rows: Array, stated: float | None, seed: int) -> dict[str, Any] | None:
     """Return the share of measured values inside the stated intervals, and inside those widened to 68 and 95 %."""
     if said.low is None or said.high is None or stated is None:
         return None
@@ -121,16 +130,17 @@ def _intervals(comparison: Comparison, said: Said, rows: Array, stated: float | 
     truth, values = comparison.truth[rows][:, chosen], said.values[rows][:, chosen]
     truth = values - errors(truth, values, comparison.angle[chosen])  # an angle on the side that was said
     low, high = said.low[rows][:, chosen], said.high[rows][:, chosen]
-    parts, place = np.unique(comparison.part[rows], return_inverse=True)
-    weights = resampled(len(parts))
+    episodes, place = np.unique(comparison.episode[rows], return_inverse=True)
+    weights = resampled(len(episodes), seed)
+    several = len(episodes) >= LEAST_EPISODES
     found: dict[str, Any] = {"stated": stated}
     for level in dict.fromkeys((stated, 0.68, 0.95)):
         ends = (low, high) if level == stated else widened(values, low, high, stated, level)
-        sums = coverage_sums(truth, ends[0], ends[1], place, len(parts))
+        sums = coverage_sums(truth, ends[0], ends[1], place, len(episodes))
         plain, drawn = coverage_figures(sums.sum(0)), coverage_figures(np.einsum("be,edk->bdk", weights, sums))
         found[f"{level:g}"] = {
             comparison.dims[entry]: {
-                "coverage": _with_interval(plain["coverage"][at], drawn["coverage"][:, at]),
+                "coverage": _with_interval(plain["coverage"][at], drawn["coverage"][:, at] if several else None),
                 "width": _number(plain["width"][at]),
             }
             for at, entry in enumerate(chosen)
@@ -139,7 +149,11 @@ def _intervals(comparison: Comparison, said: Said, rows: Array, stated: float | 
 
 
 def _confidence(comparison: Comparison, said: Said) -> dict[str, Any] | None:
-    """Return whether what a source is surer of is nearer to the truth, and how often a class is right at each confidence."""
+    """Return whether what a source is surer of is nearer to the truth, and how often a class is right at each confidence.
+
+    A confidence is that of the step. Only of a source that says nothing else is it the probability of the class: an inverse-dynamics model gives the mean over all
+    entries, and then its distance from how often the class is right (`ece`) is no verdict on the class's probabilities.
+    """
     rows = comparison.valid & said.valid
     if said.confidence is None or not np.isfinite(said.confidence[rows]).any():
         return None

@@ -11,6 +11,8 @@ from dataengine.core.arrays import Array
 from dataengine.evaluate.baselines import TITLES
 from dataengine.evaluate.comparison import Comparison
 from dataengine.evaluate.label_trial import Judgement
+from dataengine.evaluate.resampling import LEAST_EPISODES
+from dataengine.evaluate.training_overlap import cautions
 from dataengine.view.charts import Series, bars, line_chart, scatter
 from dataengine.view.markup import Markup, element, joined, number
 from dataengine.view.page import Section, facts, figures, heading, page, table
@@ -24,13 +26,13 @@ FIGURES = (("r2", "R²"), ("mae", "MAE"), ("bias", "bias"), ("slope", "slope"), 
 
 def label_page(document: Mapping[str, Any], judgements: Sequence[Judgement]) -> str:
     """Return the page of what was judged, dataset after dataset."""
-    sections = [Section("What was judged", [facts(_told(document))])]
+    sections = [Section("What was judged", [facts(_told(document)), *(caution for judgement in judgements for caution in cautions(judgement.document))])]
     for judgement in judgements:
         sections += _latents(judgement.document)
         for kind, comparison in judgement.comparisons.items():
             sections.append(_section(judgement.document, judgement.document["targets"][kind], comparison))
         sections += _missing(judgement.document)
-    lead = "Every figure is of steps that were measured and of which everyone said something; intervals in brackets are 95 % over whole episodes."
+    lead = f"Every figure is of steps that were measured and of which everyone said something; intervals in brackets are 95 % over whole episodes, and there are none of fewer than {LEAST_EPISODES} episodes."
     return page(document["title"], sections, lead, document["made_by"])
 
 
@@ -65,6 +67,8 @@ def _section(judged: Mapping[str, Any], figures_: Mapping[str, Any], comparison:
     what = {"command": "The command", "displacement": "The achieved change"}[figures_["kind"]]
     steps = figures_["steps"]
     said = f"{what} (column {figures_['column']}{unit}): {steps['judged']} steps of {steps['parts']} parts are judged, of {steps['measured']} measured."
+    if mean_of(figures_):
+        said += f" Mean R² is{mean_of(figures_)}: the others never change there."
     parts: list[object] = [said]
     if steps["judged"] < 2:
         return Section(f"{judged['dataset']}: {figures_['kind']}", [*parts, "Too few steps to work anything out."])
@@ -81,6 +85,12 @@ def _section(judged: Mapping[str, Any], figures_: Mapping[str, Any], comparison:
             figures(*_over_time(comparison, shown)),
         ]
     return Section(f"{judged['dataset']}: {figures_['kind']}", parts)
+
+
+def mean_of(figures_: Mapping[str, Any]) -> str:
+    """Return of how many dimensions a mean is, where it is not of all of them."""
+    mean = next((source["mean"] for source in figures_["sources"].values() if source["mean"]), None)
+    return "" if mean is None or mean["dims"] == len(_dims(figures_)) else f" of {mean['dims']} of {len(_dims(figures_))} dimensions"
 
 
 def _shown(names: Sequence[str]) -> str | None:
@@ -223,8 +233,12 @@ def _certainty(figures_: Mapping[str, Any], names: Sequence[str]) -> list[object
                 mean, right = (np.array([np.nan if value is None else value for value in each[key]]) for key in ("mean", "right"))
                 curves.setdefault(dim, []).append(Series(_title(name), mean, right, colour=place, dots=True))
     if lines:
-        head = ["", "mean confidence", "rank correlation with the error", *(f"R² of the surest {float(key):.0%}" for key in surest), "ECE of the class"]
-        parts.append(table(head, lines))
+        head = ["", "mean confidence", "rank correlation with the error", *(f"R² of the surest {float(key):.0%}" for key in surest), "ECE, class"]
+        caption = (
+            "A confidence is that of the step. Of a model that says more than a class it is not the probability of the class; "
+            "ECE, how far it lies from how often the class is right, is then no verdict on that."
+        )
+        parts.append(table(head, lines, caption))
     diagonal = Series("as said", [0, 1], [0, 1], colour=7, dashed=True)
     title = "confidence against how often it is right"
     drawn = [line_chart([diagonal, *each], f"{dim}: {title}", "confidence", "share right", y_range=(0.0, 1.0), height=320) for dim, each in curves.items()]
@@ -292,7 +306,8 @@ def _latents(judged: Mapping[str, Any]) -> list[Section]:
     for name, found in latent.items():
         psnr, looks, codes = found["psnr"] or {}, found["looks"] or {}, found["codes"] or {}
         over = found["probe_over_controls"].get("displacement", {})
-        rows.append([name, found["bits"], *(psnr.get(key) for key in ("psnr_db", "psnr_over_copy_db", "delta_psnr_db")), *over.values(), codes.get("perplexity"), codes.get("dead"),
+        rows.append([name, found["bits"], *(psnr.get(key) for key in ("psnr_db", "psnr_over_copy_db", "delta_psnr_db")),
+            over.get("picture_alone"), over.get("untrained_encoder"), codes.get("perplexity"), codes.get("dead"),
             *(looks.get(key) for key in ("cross_background_auc", "probe_r2_same_scene", "probe_r2_other_scene", "distractor_ratio")),
             (found["looks_untrained"] or {}).get("cross_background_auc")])  # fmt: skip
     head = [

@@ -13,6 +13,7 @@ from dataengine.core.roles import columns_of
 from dataengine.evaluate.baselines import BASELINES, Setting
 from dataengine.evaluate.comparison import Comparison, compared
 from dataengine.evaluate.folds import Fold, Part
+from dataengine.evaluate.judged_together import common_gap, require_own_names, steps_of
 from dataengine.evaluate.judging import judged
 from dataengine.evaluate.said import Said, Speaker, said_of_labels
 from dataengine.evaluate.viewing import Viewer, labels_of
@@ -65,12 +66,13 @@ def tried(trial: Trial, progress: Callable[[str], None] = lambda said: None) -> 
     """Judge everything that is asked for.
 
     Raises:
-        UsageError: there is nothing to judge, or nothing was measured to judge it by.
+        UsageError: there is nothing to judge, nothing was measured to judge it by, or what is judged cannot stand in one table.
         UnknownName: there is no such baseline or label set.
     """
     for name in trial.baselines:
         if name not in BASELINES:
             raise UnknownName("baseline", name, BASELINES)
+    require_own_names([*trial.label_sets, *trial.labellers, *trial.learners, *trial.baselines])
     with Viewer(trial.store) as viewer:
         return _tried(trial, viewer, progress)
 
@@ -82,13 +84,13 @@ def _tried(trial: Trial, viewer: Viewer, progress: Callable[[str], None]) -> Jud
             raise UnknownName("label set", name, sets)
     facts = {name: labeller.label_set(name) for name, labeller in trial.labellers.items()} | {name: sets[name].label_set for name in trial.label_sets}
     told = {name: dict(label_set.parameters) for name, label_set in facts.items()}
-    gap_s = next((float(each["gap_s"]) for each in told.values() if isinstance(each.get("gap_s"), int | float)), None)
     judged_parts = [part for fold in trial.folds for part in fold.test]
     if not judged_parts:
         raise UsageError(f"dataset {trial.dataset!r}: has no episode to judge")
-    targets = tuple(target for target in targets_of_parts(viewer, judged_parts, gap_s) if target.kind in trial.kinds)
-    if not targets:
+    if not any(target.kind in trial.kinds for target in targets_of_parts(viewer, judged_parts, None)):
         raise UsageError(f"dataset {trial.dataset!r}: must hold `action` or `observation.state` (one column) to compare labels with, found neither")
+    rate = next((part.row["rate_hz"] for part in judged_parts if part.row["rate_hz"]), None)
+    common_gap(told, trial.kinds, rate)  # before anything is learned
     speakers: dict[str, list[Speaker]] = {}
     seconds: dict[str, float] = {}
     missing: list[dict[str, str]] = []
@@ -98,7 +100,6 @@ def _tried(trial: Trial, viewer: Viewer, progress: Callable[[str], None]) -> Jud
         speakers[name] = [_labelling(viewer, labeller)] * len(trial.folds)
     cameras, window, size = _window(viewer, judged_parts, trial.labellers, told)
     for fold in trial.folds:
-        setting = Setting(viewer, fold, targets, cameras, window, size, trial.seed)
         for name, learner in trial.learners.items():
             started = time.process_time()
             labeller = learner(fold, viewer, cameras)
@@ -106,6 +107,12 @@ def _tried(trial: Trial, viewer: Viewer, progress: Callable[[str], None]) -> Jud
             speakers.setdefault(name, []).append(_labelling(viewer, labeller))
             seconds[name] = seconds.get(name, 0.0) + time.process_time() - started
             progress(f"{trial.dataset}, {fold.name}: {name} has learned")
+    gap_s = common_gap(told, trial.kinds, rate)
+    known = targets_of_parts(viewer, judged_parts, gap_s)
+    targets = tuple(target for target in known if target.kind in trial.kinds)
+    gap_steps = tuple(range(steps_of(gap_s, rate) + 1))
+    for fold in trial.folds:
+        setting = Setting(viewer, fold, targets, cameras, window, size, trial.seed, gap_steps, known)
         for name in trial.baselines:
             started = time.process_time()
             speakers.setdefault(name, []).append(BASELINES[name](setting))
@@ -128,6 +135,7 @@ def _tried(trial: Trial, viewer: Viewer, progress: Callable[[str], None]) -> Jud
         "rates_hz": sorted({float(part.row["rate_hz"]) for part in judged_parts if part.row["rate_hz"] is not None}),
         "folds": [{"name": fold.name, "learned_from": len(fold.train), "judged": len(fold.test)} for fold in trial.folds],
         "window_steps": list(window),
+        "gap_s": gap_s,
         "label_sets": {name: {"model": each.model, "trained_on": each.trained_on, "parameters": dict(each.parameters)} for name, each in facts.items()},
         "baselines": list(trial.baselines),
         "cpu_seconds": {name: round(each, 2) for name, each in seconds.items()},

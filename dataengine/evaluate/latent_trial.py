@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from dataengine.core.arrays import Array
-from dataengine.core.errors import LabelsNotFound, UsageError
+from dataengine.core.errors import LabelsNotFound, UnknownName, UsageError
 from dataengine.core.labelling import Needs
 from dataengine.core.labels import Labels
 from dataengine.evaluate.baselines import BASELINES, Setting
 from dataengine.evaluate.changed_looks import looks_figures
 from dataengine.evaluate.comparison import Comparison, compared
 from dataengine.evaluate.folds import Fold, Part
+from dataengine.evaluate.judged_together import common_gap, require_own_names, steps_of
 from dataengine.evaluate.judging import judged
 from dataengine.evaluate.label_trial import Judgement, camera_of, targets_of_parts
 from dataengine.evaluate.probes import Encoded, Encoder, mutual_information, one_hot, perceptron, picture_alone, probe, thirds
@@ -57,8 +58,10 @@ def tried_latents(trial: LatentTrial, progress: Callable[[str], None] = lambda s
     """Judge latents.
 
     Raises:
-        UsageError: nothing was measured to judge them by, or there is no latent.
+        UsageError: nothing was measured to judge them by, there is no latent, or two of them cannot stand in one table.
+        UnknownName: there is no such label set.
     """
+    require_own_names(source.name for source in trial.sources)
     with Viewer(trial.store) as viewer:
         return _tried(trial, viewer, progress)
 
@@ -66,13 +69,16 @@ def tried_latents(trial: LatentTrial, progress: Callable[[str], None] = lambda s
 def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) -> Judgement:
     parts = [part for fold in trial.folds for part in fold.test]
     sets = trial.store.label_sets()
+    for each in trial.sources:
+        if each.labeller is None and each.name not in sets:
+            raise UnknownName("label set", each.name, sets)
     told = {each.name: (each.labeller.label_set(each.name) if each.labeller is not None else sets[each.name].label_set) for each in trial.sources}
-    gaps = [float(label_set.parameters["gap_s"]) for label_set in told.values() if isinstance(label_set.parameters.get("gap_s"), int | float)]
-    targets = tuple(target for target in targets_of_parts(viewer, parts, gaps[0] if gaps else None) if target.kind in trial.kinds)
+    rate = next((part.row["rate_hz"] for part in parts if part.row["rate_hz"]), None)
+    gap_s = common_gap({name: label_set.parameters for name, label_set in told.items()}, trial.kinds, rate)
+    targets = tuple(target for target in targets_of_parts(viewer, parts, gap_s) if target.kind in trial.kinds)
     if not targets:
         raise UsageError(f"dataset {trial.dataset!r}: must hold `action` or `observation.state` (one column) to compare latents with, found neither")
-    rate = next((part.row["rate_hz"] for part in parts if part.row["rate_hz"]), None)
-    ahead = max(1, round(gaps[0] * rate)) if gaps and rate else 1
+    between = (0, steps_of(gap_s, rate))  # what the latents see too: the two ends of the gap
     first = next((each.labeller.needs for each in trial.sources if each.labeller is not None), None)
     cameras, size = (first.cameras, first.size[0]) if first is not None else (camera_of(viewer, parts), 64)
     speakers: dict[str, list[Speaker]] = {}
@@ -80,10 +86,11 @@ def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) 
     missing: list[dict[str, str]] = []
     started = time.process_time()
     encoders = {each.name: _encoder(viewer, each) for each in trial.sources}
+    discrete = {name: _discrete(encoder, trial.folds) for name, encoder in encoders.items()}
     for fold in trial.folds:
-        setting = Setting(viewer, fold, targets, cameras, (0, ahead), size, trial.seed)
+        setting = Setting(viewer, fold, targets, cameras, between, size, trial.seed, between)
         for source in trial.sources:
-            for name, speaker in _probes(setting, source, encoders[source.name]).items():
+            for name, speaker in _probes(setting, encoders[source.name], discrete[source.name]).items():
                 speakers.setdefault(f"{source.name}: {name}", []).append(speaker)
             if source.control is not None:
                 control = _encoder(viewer, LatentSource(source.name, source.control))
@@ -94,7 +101,7 @@ def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) 
         speakers.setdefault("mean", []).append(BASELINES["mean"](setting))
     comparisons: dict[str, Comparison] = {target.kind: compared(viewer, target, trial.folds, speakers) for target in targets}
     for source in trial.sources:
-        latent[source.name], why = _figures(viewer, trial, source, encoders[source.name], parts, comparisons)
+        latent[source.name], why = _figures(viewer, trial, source, encoders[source.name], discrete[source.name], parts, comparisons)
         missing += [{"what": f"{source.name}: {what}", "why": reason} for what, reason in why.items()]
         progress(f"{trial.dataset}: {source.name} is judged")
     documents = {kind: judged(comparison, {BASELINE: 0.68}, trial.seed) for kind, comparison in comparisons.items()}
@@ -105,6 +112,7 @@ def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) 
         "embodiments": sorted({str(part.row["embodiment"]) for part in parts if part.row["embodiment"]}),
         "rates_hz": sorted({float(part.row["rate_hz"]) for part in parts if part.row["rate_hz"] is not None}),
         "folds": [{"name": fold.name, "learned_from": len(fold.train), "judged": len(fold.test)} for fold in trial.folds],
+        "gap_s": gap_s,
         "label_sets": {name: {"model": each.model, "trained_on": each.trained_on, "parameters": dict(each.parameters)} for name, each in told.items()},
         "cpu_seconds": {"all": round(time.process_time() - started, 2)},
         "latent": latent,
@@ -114,7 +122,14 @@ def _tried(trial: LatentTrial, viewer: Viewer, progress: Callable[[str], None]) 
     return Judgement(document, comparisons)
 
 
-def _probes(setting: Setting, source: LatentSource, encoder: Encoder) -> dict[str, Speaker]:
+def _discrete(encoder: Encoder, folds: Sequence[Fold]) -> bool:
+    """Return whether latents come with codes: all of those that there are."""
+    encoded = [encoder(part) for fold in folds for part in (*fold.train, *fold.test)]
+    labelled = [each for each in encoded if each.valid.any()]
+    return bool(labelled) and all(each.codes is not None for each in labelled)
+
+
+def _probes(setting: Setting, encoder: Encoder, discrete: bool) -> dict[str, Speaker]:
     found = {
         "probe": probe(setting, encoder),
         "probe, 5 % of episodes": probe(setting, encoder, share=0.05),
@@ -122,7 +137,7 @@ def _probes(setting: Setting, source: LatentSource, encoder: Encoder) -> dict[st
         "probe, network": probe(setting, encoder, fit=perceptron),
         "shuffled": probe(setting, encoder, shuffled=True),
     }
-    if setting.fold.train and encoder(setting.fold.train[0]).codes is not None:
+    if discrete:
         found["probe, codes"] = probe(setting, one_hot(encoder))
     return found
 
@@ -156,7 +171,7 @@ def _encoded(labels: Labels | None, rows: slice, part: Part) -> Encoded:
     if name is None:
         raise UsageError(f"labels of episode {part.row['episode_id']}: must have a latent, got {', '.join(labels.columns)}; leave out --latent")
     values = labels.columns[name].reshape(len(labels.columns[name]), -1)[rows].astype(np.float64)
-    codes = labels.columns[CODE].reshape(len(values), -1)[rows] if CODE in labels.columns else None
+    codes = labels.columns[CODE].reshape(len(labels.columns[CODE]), -1)[rows] if CODE in labels.columns else None
     size = _codebook_size(labels) if codes is not None else 0
     return Encoded(values, labels.valid[name][rows], codes, size)
 
@@ -180,7 +195,13 @@ def _over(document: Mapping[str, Any], name: str) -> dict[str, float | None]:
 
 
 def _figures(
-    viewer: Viewer, trial: LatentTrial, source: LatentSource, encoder: Encoder, parts: Sequence[Part], comparisons: Mapping[str, Comparison]
+    viewer: Viewer,
+    trial: LatentTrial,
+    source: LatentSource,
+    encoder: Encoder,
+    discrete: bool,
+    parts: Sequence[Part],
+    comparisons: Mapping[str, Comparison],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what is told of latents beside probes, and what could not be worked out, with why."""
     found: dict[str, Any] = {"bits": None, "psnr": None, "codes": None, "information": None, "looks": None, "looks_untrained": None}
@@ -191,7 +212,9 @@ def _figures(
         found["psnr"] = _psnr(viewer, source.labeller, parts, trial.seed)
     else:
         why["PSNR, PSNR over copy-last and ΔPSNR"] = "a label set holds no decoder; name the model's folder with --model"
-    if all(each.codes is not None for each in encoded):
+    if not any(each.valid.any() for each in encoded):
+        why["use of codes and mutual information"] = "none of the judged episodes has labels of it"
+    elif discrete:
         found["codes"], found["information"] = _codes(trial.dataset, encoded, comparisons)
     else:
         why["use of codes and mutual information"] = "the latents are continuous"
@@ -244,8 +267,10 @@ def _squares(told: Array, true: Array) -> Array:
 
 def _codes(dataset: str, encoded: Sequence[Encoded], comparisons: Mapping[str, Comparison]) -> tuple[dict[str, Any], dict[str, float | None]]:
     """Return how codes are used, and what they share with the measured numbers cut into thirds."""
-    codes = np.concatenate([each.codes for each in encoded if each.codes is not None])
     valid = np.concatenate([each.valid for each in encoded])
+    tokens = next(each.codes.shape[1] for each in encoded if each.codes is not None)
+    codes = np.zeros((len(valid), tokens), np.int64)  # of parts without labels they mean nothing, and no step of them is valid
+    codes[valid] = np.concatenate([each.codes[each.valid] for each in encoded if each.codes is not None])
     size = max(each.size for each in encoded)
     health = CodebookHealth(codes.shape[1], size)
     health.add(dataset, codes[valid])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -75,14 +76,14 @@ def probe(setting: Setting, encoder: Encoder, share: float = 1.0, fit: Fit = lin
     Args:
         setting: the fold and what is asked for.
         encoder: gives the features.
-        share: of the training parts whose labels are used, chosen by a hash; at least two parts.
+        share: of the training parts that have latents whose labels are used, chosen by a hash; at least two parts.
         fit: what kind of map.
         shuffled: learn with the numbers of other steps, anywhere in training: says nothing, or the probe itself knows too much.
     """
-    parts = _share(setting, share)
+    parts = _share(setting, encoder, share)
     encoded = [encoder(part) for part in parts]
     maps: dict[str, Mapped | None] = {}
-    for target in setting.targets:
+    for target in setting.targets if parts else ():
         x, y, group = [], [], []
         for number, (part, each) in enumerate(zip(parts, encoded, strict=True)):
             values, valid = target.measured(setting.viewer.measured(part))
@@ -99,17 +100,21 @@ def probe(setting: Setting, encoder: Encoder, share: float = 1.0, fit: Fit = lin
 
     def say(part: Part) -> Mapping[str, Said]:
         each = encoder(part)
+        if not each.valid.any():
+            return {}
         return {name: Said(found(each.values), each.valid) for name, found in maps.items() if found is not None}
 
     return say
 
 
-def _share(setting: Setting, share: float) -> list[Part]:
+def _share(setting: Setting, encoder: Encoder, share: float) -> list[Part]:
+    """Return the parts that a probe learns from; one without a single latent is passed over."""
     parts = list(setting.fold.train)
-    if share >= 1:
-        return parts
-    keys = hash64(setting.seed, text_key("share of labels"), np.array([text_key(part.name) for part in parts], np.uint64))
-    return [parts[place] for place in np.argsort(keys, kind="stable")[: max(2, round(share * len(parts)))]]
+    wanted = len(parts)
+    if share < 1:
+        keys = hash64(setting.seed, text_key("share of labels"), np.array([text_key(part.name) for part in parts], np.uint64))
+        parts, wanted = [parts[place] for place in np.argsort(keys, kind="stable")], max(2, round(share * len(parts)))
+    return list(islice((part for part in parts if encoder(part).valid.any()), wanted))
 
 
 def picture_alone(setting: Setting) -> Encoder:
@@ -129,7 +134,8 @@ def one_hot(encoder: Encoder) -> Encoder:
 
     def encode(part: Part) -> Encoded:
         found = encoder(part)
-        assert found.codes is not None
+        if found.codes is None:  # an episode without labels
+            return Encoded(np.zeros((len(found.valid), 1)), np.zeros(len(found.valid), np.bool_))
         ones = np.zeros((len(found.codes), found.codes.shape[1], found.size))
         np.put_along_axis(ones, np.clip(found.codes, 0, found.size - 1)[..., None], 1.0, axis=2)
         return Encoded(ones.reshape(len(ones), -1), found.valid)

@@ -8,6 +8,7 @@ from dataengine.core.arrays import Array
 
 RESAMPLES = 1000
 LEVEL = 0.95
+LEAST_EPISODES = 5  # of fewer, resamples are so few different ones that what lies between them is no interval
 
 
 def resampled(episodes: int, seed: int = 0, resamples: int = RESAMPLES) -> Array:

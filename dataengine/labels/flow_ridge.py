@@ -40,6 +40,7 @@ class FlowRidgeConfig(Config):
         size: of the pictures in px; `grid` cells along each side.
         steps: the window, in control periods of the training data; a feature for each pair of neighbours in it.
         targets: "command" and "displacement".
+        gap_s: over what time a displacement is, in s; up to the next step where it is None.
         coverage: share of what was measured that intervals shall hold.
         groups: of training episodes; what a map that learned from the others says of each is what the penalty, the intervals and the probabilities come from.
         most_steps: so many steps are learned from at most.
@@ -51,6 +52,7 @@ class FlowRidgeConfig(Config):
     grid: int = Setting(default=16, ge=1)
     steps: tuple[int, ...] = (0, 1)
     targets: tuple[TargetKind, ...] = ("command", "displacement")
+    gap_s: float | None = Setting(default=None, gt=0)
     coverage: float = Setting(default=0.68, gt=0, lt=1)
     groups: int = Setting(default=3, ge=2)
     most_steps: int = Setting(default=50_000, ge=10)
@@ -83,7 +85,9 @@ class FlowRidge:
 
     def label_set(self, name: str) -> LabelSet:
         """Return what all its labels have in common, under a name."""
-        said = {"method": KIND, "features": self.config.features, "seconds": list(self.seconds), "interval": self.config.coverage}
+        said: dict[str, Any] = {"method": KIND, "features": self.config.features, "seconds": list(self.seconds), "interval": self.config.coverage}
+        if self.config.gap_s is not None:
+            said["gap_s"] = self.config.gap_s
         return LabelSet(name, self.model, self.trained_on, self.preprocessing, said)
 
     def inputs(self, part: Watched, steps: Array) -> dict[str, Array]:
@@ -148,7 +152,7 @@ def learn(episodes: Iterable[Watched], config: FlowRidgeConfig, trained_on: str 
     for part in episodes:
         if part.rate_hz is None or part.t_ns is None:
             raise UsageError(f"episode {part.episode_id}: flow and ridge learn windows in seconds, and its rate is unknown; ingest it with --rate")
-        found = targets_of(part, config.targets)
+        found = targets_of(part, config.targets, config.gap_s)
         if seconds is None:
             window = (0,) if config.features == "picture" else config.steps
             seconds, targets = tuple(round(step / part.rate_hz, 9) for step in window), found

@@ -81,6 +81,7 @@ class IdmLabeller:
         parameters: dict[str, Any] = {"method": KIND, "window_s": list(window_seconds(config)), "gap_s": config.gap_s, "interval": 0.68}
         parameters |= {"calibration": digest_json([{k: c.as_json() for k, c in each.items()} for each in self._calibrations])}
         parameters |= {"calibrated_on": calibrated_on(self._bodies, self._calibrations)}
+        parameters["learned_from"] = [dataset for body in self._bodies for dataset in body.datasets]
         if self._chosen is not None:
             parameters["body"] = self._bodies[self._chosen].name
         return LabelSet(name, self._model, self._trained_on, digest_json(seen), parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dataengine.core.digest import digest_json
@@ -31,7 +32,9 @@ def open_latent(checkpoint: Checkpoint, device: str = "cpu") -> LatentLabeller:
     """
     module = model_of(checkpoint.config)
     checkpoint.load_into(module)
-    return LatentLabeller(module.to(device), checkpoint.digest, checkpoint.train.get("trained_on"))
+    recipe = checkpoint.train.get("recipe")
+    learned_from = recipe.get("datasets") if isinstance(recipe, Mapping) else None
+    return LatentLabeller(module.to(device), checkpoint.digest, checkpoint.train.get("trained_on"), learned_from=learned_from)
 
 
 def untrained_latent(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> LatentLabeller:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,13 +34,17 @@ class LatentLabeller:
         model: its digest.
         trained_on: `<store id>@<version>`, None where it was not trained.
         gap_s: another gap than that of the configuration, in s.
+        learned_from: the datasets that it was trained on; None where nobody says.
     """
 
-    def __init__(self, module: LatentActionModel, model: str, trained_on: str | None, gap_s: float | None = None) -> None:
+    def __init__(
+        self, module: LatentActionModel, model: str, trained_on: str | None, gap_s: float | None = None, learned_from: Sequence[str] | None = None
+    ) -> None:
         self.module = module.eval()
         self.config: LatentActionConfig = module.config
         self.model, self.trained_on = model, trained_on
         self.gap_s = self.config.gap_s if gap_s is None else gap_s
+        self.learned_from = learned_from
 
     @property
     def needs(self) -> Needs:
@@ -58,7 +62,9 @@ class LatentLabeller:
 
     def label_set(self, name: str) -> LabelSet:
         seen = [self.config.camera, list(self.config.size), self.config.fit, self.config.frames, self.gap_s]
-        parameters = {"gap_s": self.gap_s, "bottleneck": self.config.bottleneck.kind, "bits": round(self.bits, 6)}
+        parameters: dict[str, Any] = {"gap_s": self.gap_s, "bottleneck": self.config.bottleneck.kind, "bits": round(self.bits, 6)}
+        if self.learned_from is not None:
+            parameters["learned_from"] = list(self.learned_from)
         return LabelSet(name, self.model, self.trained_on, digest_json(seen), parameters)
 
     def ends(self, part: Watched, steps: Array) -> tuple[Array, Array]:

@@ -89,6 +89,7 @@ class MappedLabeller:
         }
         calibrations = [{target: each.calibration for target, each in targets.items()} for targets in self._targets]
         parameters |= {"calibrated_on": calibrated_on(self._bodies, calibrations)}
+        parameters["learned_from"] = [dataset for body in self._bodies for dataset in body.datasets]
         return LabelSet(name, self._model, self._trained_on, seen.preprocessing, parameters)
 
     def body_of(self, episode: Watched) -> int:

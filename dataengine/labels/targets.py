@@ -91,7 +91,7 @@ def displacement_target(column: Column, gap_s: float | None = None) -> Target:
         unit=displacement.unit(column.unit),
         frame=column.frame,
         action_source="idm",
-        doc=f"what a model takes for the change of {column.name} up to the next step, from pictures",
+        doc=f"what a model takes for the change of {column.name} {'up to the next step' if gap_s is None else f'until {gap_s:g} s later'}, from pictures",
     )
     return Target("displacement", column, labels, displacement, gap_s)
 

@@ -113,19 +113,20 @@ def evaluate_labels(
     label_set: Annotated[list[str] | None, typer.Option("--label-set", help="A label set of the store; may be given several times.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help="Folder of a model that labels now; may be given several times.")] = None,
     learn: Annotated[
-        list[str] | None, typer.Option("--learn", metavar="KIND[=SETTINGS.yaml]", help="A kind of model that learns anew from each fold: idm, single_frame.")
+        list[str] | None,
+        typer.Option("--learn", metavar="KIND[=SETTINGS.yaml]", help="A kind of model that learns anew from each fold: idm, or idm:single_frame."),
     ] = None,
     baselines: Annotated[str, typer.Option("--baselines", help="all, none, or names with commas between.")] = "all",
     train_dataset: Annotated[
-        list[str] | None, typer.Option("--train-dataset", help="What baselines learn from; by default other episodes of --dataset.")
+        list[str] | None, typer.Option("--train-dataset", help="What baselines learn from, whole; by default other episodes of --dataset.")
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="datasets, episodes (in folds), each_episode, or halves (of each episode, in time).")] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="With --split episodes: how many.")] = 5,
     against: Annotated[list[str] | None, typer.Option("--against", help="action (what was commanded) or state (what was achieved); by default both.")] = None,
     where: WhereOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many episodes of each dataset.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many judged episodes of each dataset.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, of what learns, and of the resampling of episodes.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="Where models run: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Where models run: cpu, cuda, or auto: a GPU where there is one.")] = "cpu",
     latent: Annotated[
         bool, typer.Option("--latent", help="They are latent actions: judge them by probes, by their decoder and by how codes are used.")
     ] = False,

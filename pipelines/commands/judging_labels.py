@@ -10,16 +10,18 @@ from typing import Any
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.labelling import Labeller
 from dataengine.evaluate.baselines import BASELINES
-from dataengine.evaluate.folds import SPLITS, Fold, folds_of
-from dataengine.evaluate.label_page import label_page
+from dataengine.evaluate.folds import SPLITS, folds_of
+from dataengine.evaluate.label_page import label_page, mean_of
 from dataengine.evaluate.label_predictions import write_predictions
 from dataengine.evaluate.label_trial import Judgement, Learner, Trial, tried
 from dataengine.evaluate.latent_trial import LatentSource, LatentTrial, tried_latents
+from dataengine.evaluate.training_overlap import cautions, training_overlap
 from dataengine.store.query import where as rows_where
 from dataengine.store.row import Row
 from dataengine.store.store import Store, open_store, require_store
 from dataengine.version import __version__
 from pipelines.commands.printing import note, table
+from pipelines.devices import chosen_device
 
 DOCUMENT, PAGE = "labels.json", "report.html"
 AGAINST = {"action": "command", "state": "displacement"}
@@ -55,8 +57,11 @@ def labels(
         raise UnknownName("split", how, SPLITS)
     if how == "datasets" and not train_datasets:
         raise UsageError("--split datasets: must say with --train-dataset what the baselines learn from")
+    if how != "datasets" and train_datasets:
+        raise UsageError(f"--train-dataset: what is learned from follows from --split {how}, got {', '.join(train_datasets)} too; leave out one of them")
+    device = chosen_device(device)
     labellers = {} if latent else _labellers(models, device)
-    learning = _rows(opened, train_datasets, where, limit) if train_datasets else []
+    learning = _rows(opened, train_datasets, None, None) if train_datasets else []  # --where and --limit choose what is judged
     judgements = []
     for dataset in datasets:
         rows = _rows(opened, [dataset], where, limit)
@@ -68,7 +73,7 @@ def labels(
             judged = tried_latents(LatentTrial(opened, dataset, made, _latent_sources(label_sets, models, seed, device), seed, kinds), note)
         else:
             judged = tried(Trial(opened, dataset, made, label_sets, labellers, _learners(learn, opened, seed, device), chosen, seed, kinds), note)
-        judgements.append(Judgement({**judged.document, "seen_in_training": _seen(opened, dataset, made, models)}, judged.comparisons))
+        judgements.append(Judgement({**judged.document, **training_overlap(opened, dataset, made, models, label_sets)}, judged.comparisons))
     document = {
         "kind": "labels",
         "title": f"Labels of {', '.join(datasets)} against what was measured",
@@ -76,6 +81,8 @@ def labels(
         "split": how,
         "seed": seed,
         "where": where,
+        "limit": limit,
+        "train_datasets": list(train_datasets),
         "datasets": [judgement.document for judgement in judgements],
         "made_by": f"dataengine {__version__}",
     }
@@ -148,28 +155,10 @@ def _learners(learn: Sequence[str], store: Store, seed: int, device: str) -> dic
     trained_on = f"{require_store(store.objects)['store_id']}@{version.number if version is not None else 0}"
     for asked in learn:
         kind, _, path = asked.partition("=")
-        found[kind if kind not in found else asked] = learner_of(kind, read_yaml(path) if path else {}, trained_on, seed, device)
-    return found
-
-
-def _seen(store: Store, dataset: str, folds: Sequence[Fold], models: Sequence[str]) -> dict[str, Any]:
-    """Return for each model how many of the judged episodes it learned from, null where its folder does not tell; labels of those say nothing."""
-    from dataengine.models.checkpoint import load_checkpoint
-
-    judged = {part.row["episode_id"] for fold in folds for part in fold.test}
-    store_id = require_store(store.objects)["store_id"]
-    found: dict[str, Any] = {}
-    for folder in models:
-        train = load_checkpoint(folder).train
-        recipe = train.get("recipe")
-        if not isinstance(recipe, Mapping):
-            found[Path(folder).name] = None
-        elif str(train.get("trained_on", "")).partition("@")[0] != store_id or dataset not in recipe["datasets"]:
-            found[Path(folder).name] = 0
-        else:
-            rows = _rows(store, [dataset], recipe.get("where"), None)
-            learned = {row["episode_id"] for row in rows} - set(recipe["held_out"].get(dataset, ()))
-            found[Path(folder).name] = len(judged & learned)
+        name = kind if kind not in found else asked
+        if name in found:
+            raise UsageError(f"--learn {asked}: must be given once, got it twice; leave one out")
+        found[name] = learner_of(kind, read_yaml(path) if path else {}, trained_on, seed, device)
     return found
 
 
@@ -177,7 +166,7 @@ def _print(document: Mapping[str, Any]) -> None:
     """Print R² of each dimension and the balanced accuracy of each class."""
     for kind, target in document["targets"].items():
         names = list(target["sources"])
-        rows: list[list[object]] = [["mean R2", *(_shown(target["sources"][name]["mean"], "r2") for name in names)]]
+        rows: list[list[object]] = [[f"mean R2{mean_of(target)}", *(_shown(target["sources"][name]["mean"], "r2") for name in names)]]
         for dim in target["dims"]:
             group, figure = ("classes", "balanced_accuracy") if dim in target["classes"] else ("numbers", "r2")
             cells = [_shown((target["sources"][name][group] or {}).get(dim), figure) for name in names]
@@ -185,9 +174,8 @@ def _print(document: Mapping[str, Any]) -> None:
                 rows.append([f"{dim} balanced accuracy" if group == "classes" else f"{dim} R2", *cells])
         print(f"{document['dataset']}, {kind}: {target['steps']['judged']} steps of {target['steps']['parts']} parts")
         table(["", *names], rows, right=names)
-    for name, count in document["seen_in_training"].items():
-        if count:
-            print(f"{name}: learned from {count} of the judged episodes; what it says of those tells nothing")
+    for caution in cautions(document):
+        print(caution)
 
 
 def _shown(figures: Mapping[str, Any] | None, name: str) -> str:

@@ -119,6 +119,17 @@ def test_steps_without_what_was_measured_are_not_learned_from() -> None:
     assert np.abs(labels(found, clean).columns["action"]).max() < 5
 
 
+def test_the_change_over_a_gap_is_learned_where_one_is_given() -> None:
+    found = learn([watched_square(seed) for seed in TRAIN], FlowRidgeConfig(steps=(0, 1, 2), gap_s=0.1), None)
+    assert found.label_set("a").parameters["gap_s"] == 0.1
+    episode = watched_square(100)
+    said = labels(found, episode)
+    state = episode.columns["state"].astype(float)
+    truth, told = state[2:] - state[:-2], said.columns["observation.state.delta"][:-2]
+    assert (1 - ((truth - told) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)).min() > 0.9
+    assert "until 0.1 s later" in said.specs["observation.state.delta"].doc
+
+
 def test_an_unknown_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="rate is unknown"):
         learn([replace(watched_square(1), t_ns=None, rate_hz=None)], FlowRidgeConfig(), None)

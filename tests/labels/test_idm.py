@@ -200,6 +200,7 @@ def test_labels_say_what_they_are(model: Checkpoint) -> None:
     assert (label_set.model, label_set.trained_on) == (model.digest, "store@3")
     assert label_set.parameters["gap_s"] == 0.1
     assert label_set.parameters["calibrated_on"] == {"command": 8, "displacement": 8}
+    assert label_set.parameters["learned_from"] == list(labeller._bodies[0].datasets) != []
     assert label_set.preprocessing is not None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,9 @@ def test_the_label_set_says_what_made_it(learned: LatentTrainee, labeller: Laten
     assert said.trained_on == "0" * 32 + "@1"
     assert said.parameters["gap_s"] == 0.2
     assert said.parameters["bits"] > 0
+    assert "learned_from" not in said.parameters  # nobody told
+    told = replace(checkpoint_of(learned), train={"recipe": {"datasets": ["squares", "circles"]}})
+    assert open_latent(told).label_set("lam").parameters["learned_from"] == ["squares", "circles"]
     longer = LatentLabeller(labeller.module, labeller.model, labeller.trained_on, gap_s=0.4)
     assert longer.label_set("lam").recipe != said.recipe
     assert longer.needs.after_s == 0.4

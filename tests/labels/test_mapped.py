@@ -43,6 +43,7 @@ def test_commands_and_displacements_with_intervals_from_one_folder(latent_folder
     assert labeller.latent.model == source
     assert labeller.label_set("m").parameters["latent_model"] == source
     assert labeller.label_set("m").parameters["calibrated_on"] == {"command": 12, "displacement": 12}
+    assert labeller.label_set("m").parameters["learned_from"] == ["squares"]
     assert set(figures) == {"command", "displacement"}
     truths, labels = [], []
     for seed in range(5000, 5010):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from dataengine.core.arrays import Array
 from dataengine.core.errors import UsageError
+from dataengine.core.labels import Labels
+from dataengine.core.objects import LocalObjects
 from dataengine.evaluate.behaviour_cloning import CloningConfig
 from dataengine.evaluate.demonstrations import Reading, choose_episodes, read_demonstrations
 from dataengine.evaluate.downstream_page import downstream_page
@@ -19,6 +23,7 @@ from dataengine.store.verdicts import read_verdicts
 from pipelines.downstream import GateJob, gate
 from tests.support.gates import errands, label_errands
 from tests.support.jobs import Inline, dataengine
+from tests.support.labels import label, label_set
 
 CLONING = CloningConfig(hidden=(64, 64), steps=400, batch_size=64, learning_rate=3e-3)
 TRIED = {
@@ -151,6 +156,41 @@ def test_what_cannot_be_is_refused(store: Path, more: dict[str, Any], message: s
             ),
             Inline(),
         )
+
+
+def silent(store: Path, name: str, quiet: set[str]) -> None:
+    """Label the demonstrations with their true actions, and abstain on all steps of some."""
+    opened = open_store(str(store))
+
+    def made(episode_id: str, steps: int) -> Labels:
+        trajectory = opened.read_trajectory(episode_id)
+        spec = replace(trajectory.specs["action"], action_source="idm")
+        valid = np.full(steps, episode_id not in quiet)
+        return Labels({"action": trajectory.columns["action"].astype(np.float32)}, {"action": spec}, {"action": valid})
+
+    ids = opened.episodes().filter(pl.col("dataset") == "demonstrations").collect()["episode_id"].to_list()
+    label(LocalObjects(store), label_set(name, how=name), ids=ids, make=made, a_shard=100)
+
+
+def test_conditions_that_only_some_policies_have_are_left_out(store: Path) -> None:
+    opened = open_store(str(store))
+    first, second = (set(choose_episodes(opened, "demonstrations", "success is null or success", 2, seed)) for seed in (0, 1))
+    assert second - first
+    silent(store, "quiet-once", {min(second - first)})
+    some = GateJob(
+        str(store), "real", "demonstrations", "quiet-once", "errand", labelled_episodes=2, episodes=2, seeds=2, cloning=CloningConfig(hidden=(8,), steps=5),
+        conditions=("real", "pseudo", "shuffled"), record=False,
+    )  # fmt: skip
+    found = gate(some, Inline())
+    assert found["conditions"].keys() == {"real", "pseudo"}
+    assert found["left_out"].keys() == {"shuffled"}
+
+
+def test_labels_that_are_none_are_refused_before_anything_is_played(store: Path) -> None:
+    everyone = open_store(str(store)).episodes().collect()["episode_id"].to_list()
+    silent(store, "quiet", set(everyone))
+    with pytest.raises(UsageError, match="no step of the episodes that policy 0 would learn from has a label"):
+        gate(job(store, "quiet", record=False), Inline())
 
 
 def test_the_command(store: Path, tmp_path: Path) -> None:

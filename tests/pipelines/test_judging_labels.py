@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_all_are_judged_by_the_same_steps(judged: tuple[dict[str, Any], Path]) -
         "measured": 360,
         "judged": 6 * 39,
         "parts": 6,
+        "episodes": 6,
     }  # 20 of 60 steps have no label, and after the last nothing was seen
     assert command["sources"]["idm-small"]["answered"] == pytest.approx(40 / 60)
     assert command["sources"]["linear"]["answered"] == pytest.approx(59 / 60)
@@ -152,11 +154,54 @@ def test_halves_of_an_episode(store: Path, tmp_path: Path) -> None:
         ({"where": "steps > 1000"}, UsageError),
         ({"train_datasets": ["square"]}, UsageError),
         ({"latent": True}, UsageError),
+        ({"latent": True, "label_sets": ["none-such"]}, UnknownName),
+        ({"label_sets": ["idm-small", "idm-small"]}, UsageError),
+        ({"baselines": "mean,mean"}, UsageError),
+        ({"learn": ["idm", "idm"]}, UsageError),
+        ({"train_datasets": ["square"], "split": "episodes"}, UsageError),
+        ({"device": "gpu"}, UsageError),
     ],
 )
 def test_wrong_choices_are_told(store: Path, tmp_path: Path, choices: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         asked(store, tmp_path, **choices)
+
+
+def test_a_model_must_not_have_the_name_of_a_label_set(store: Path, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "idm-small")
+    with pytest.raises(UsageError, match="got 'idm-small' more than once"):
+        asked(store, tmp_path / "out", label_sets=["idm-small"], models=[str(tmp_path / "idm-small")])
+
+
+def test_what_is_learned_from_is_not_thinned_by_what_is_judged(tmp_path: Path) -> None:
+    store = make_square_store(tmp_path / "store", episodes=3)
+    make_square_store(store, episodes=5, dataset="others", size=(64, 64), first=10)
+    found = asked(store, tmp_path / "out", baselines="mean", train_datasets=["others"], limit=1, where="dataset = 'square'")
+    assert found["train_datasets"] == ["others"]
+    assert [(fold["learned_from"], fold["judged"]) for fold in found["datasets"][0]["folds"]] == [(5, 1)]
+
+
+def test_commands_alone_still_have_their_upper_bound(store: Path, tmp_path: Path) -> None:
+    found = asked(store, tmp_path, baselines="finite_difference", against=["action"])
+    assert found["datasets"][0]["targets"]["command"]["sources"]["finite_difference"]["mean"]["r2"]["value"] > 0.9
+    assert found["datasets"][0]["not_computed"] == []
+
+
+def test_what_a_model_learned_from_is_told_where_nobody_knows(judged: tuple[dict[str, Any], Path]) -> None:
+    document, out = judged
+    (dataset,) = document["datasets"]
+    assert dataset["seen_in_training"] == {"linear": None, "idm-small": 0}
+    assert "linear: what its model learned from is not known" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_device_is_chosen_as_for_training(store: Path, model: Path, tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    if device == "cuda":
+        with pytest.raises(UsageError, match="torch sees no GPU here"):
+            asked(store, tmp_path, models=[str(model)], device=device)
+    else:
+        assert asked(store, tmp_path, models=[str(model)], baselines="mean", device=device)["datasets"]
 
 
 def test_on_the_command_line(store: Path, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from pipelines.unit import Unit
 from tests.support.jobs import Inline
 
 
-def make_square_store(folder: Path, episodes: int = 6, dataset: str = "square", size: tuple[int, int] | None = None) -> Path:
-    """Record episodes of 60 steps, the seeds from 0 on, three a shard."""
-    job = CollectJob("square", str(folder), dataset, episodes, size=size)
+def make_square_store(folder: Path, episodes: int = 6, dataset: str = "square", size: tuple[int, int] | None = None, first: int = 0) -> Path:
+    """Record episodes of 60 steps, the seeds from the first on, three a shard."""
+    job = CollectJob("square", str(folder), dataset, episodes, first, size=size)
     objects, catalog = open_target(IngestJob(("square",), str(folder), dataset))
     plan = plan_collection(job, MovingSquare(*(size or (64, 64))).facts, catalog)
     items = [item for unit in plan.units for item in unit]
