@@ -21,6 +21,7 @@ from dataengine.store.store import Store, open_store, require_store
 from dataengine.version import __version__
 from pipelines.commands.printing import note, table
 
+CALIBRATED = ("idm", "mapped", "value")  # kinds that are fitted to the episodes held out of their training
 DOCUMENT, PAGE = "labels.json", "report.html"
 AGAINST = {"action": "command", "state": "displacement"}
 
@@ -68,7 +69,7 @@ def labels(
             judged = tried_latents(LatentTrial(opened, dataset, made, _latent_sources(label_sets, models, seed, device), seed, kinds), note)
         else:
             judged = tried(Trial(opened, dataset, made, label_sets, labellers, _learners(learn, opened, seed, device), chosen, seed, kinds), note)
-        judgements.append(Judgement({**judged.document, "seen_in_training": _seen(opened, dataset, made, models)}, judged.comparisons))
+        judgements.append(Judgement({**judged.document, **_seen(opened, dataset, made, models)}, judged.comparisons))
     document = {
         "kind": "labels",
         "title": f"Labels of {', '.join(datasets)} against what was measured",
@@ -153,24 +154,33 @@ def _learners(learn: Sequence[str], store: Store, seed: int, device: str) -> dic
 
 
 def _seen(store: Store, dataset: str, folds: Sequence[Fold], models: Sequence[str]) -> dict[str, Any]:
-    """Return for each model how many of the judged episodes it learned from, null where its folder does not tell; labels of those say nothing."""
+    """Return for each model how many of the judged episodes it learned from and was calibrated on, null where its folder does not tell; labels of those say nothing, or too much of how sure they are."""
     from dataengine.models.checkpoint import load_checkpoint
 
     judged = {part.row["episode_id"] for fold in folds for part in fold.test}
-    store_id = require_store(store.objects)["store_id"]
-    found: dict[str, Any] = {}
+    seen: dict[str, Any] = {}
+    calibrated: dict[str, Any] = {}
     for folder in models:
-        train = load_checkpoint(folder).train
-        recipe = train.get("recipe")
-        if not isinstance(recipe, Mapping):
-            found[Path(folder).name] = None
-        elif str(train.get("trained_on", "")).partition("@")[0] != store_id or dataset not in recipe["datasets"]:
-            found[Path(folder).name] = 0
-        else:
-            rows = _rows(store, [dataset], recipe.get("where"), None)
-            learned = {row["episode_id"] for row in rows} - set(recipe["held_out"].get(dataset, ()))
-            found[Path(folder).name] = len(judged & learned)
-    return found
+        name, checkpoint = Path(folder).name, load_checkpoint(folder)
+        own = _of_dataset(store, dataset, checkpoint.train.get("trained_on"), checkpoint.train.get("recipe"))
+        learned = own[0] if own is not None else None
+        if checkpoint.kind == "mapped" and learned is not None:  # its latents have seen episodes too
+            latent = checkpoint.config["latent"]
+            under = _of_dataset(store, dataset, latent.get("trained_on"), latent.get("recipe"))
+            learned = learned | under[0] if under is not None else None
+        seen[name] = len(judged & learned) if learned is not None else None
+        calibrated[name] = len(judged & own[1]) * (checkpoint.kind in CALIBRATED) if own is not None else None
+    return {"seen_in_training": seen, "calibrated_on": calibrated}
+
+
+def _of_dataset(store: Store, dataset: str, trained_on: object, recipe: object) -> tuple[set[str], set[str]] | None:
+    """Return which episodes of a dataset a training with a recipe learned from, and which it held out; None where there is no recipe."""
+    if not isinstance(recipe, Mapping):
+        return None
+    if str(trained_on).partition("@")[0] != require_store(store.objects)["store_id"] or dataset not in recipe["datasets"]:
+        return set(), set()
+    held = set(recipe["held_out"].get(dataset, ()))
+    return {row["episode_id"] for row in _rows(store, [dataset], recipe.get("where"), None)} - held, held
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -188,6 +198,9 @@ def _print(document: Mapping[str, Any]) -> None:
     for name, count in document["seen_in_training"].items():
         if count:
             print(f"{name}: learned from {count} of the judged episodes; what it says of those tells nothing")
+    for name, count in document["calibrated_on"].items():
+        if count:
+            print(f"{name}: was calibrated on {count} of the judged episodes; how sure it is of those tells nothing")
 
 
 def _shown(figures: Mapping[str, Any] | None, name: str) -> str:

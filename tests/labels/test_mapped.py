@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_commands_and_displacements_with_intervals_from_one_folder(latent_folder
     assert spec.dims == ("x", "y")
     with pytest.raises(UsageError, match="trained on"):
         labeller.body_of(square_episode(1, embodiment="circle", dataset="other"))
+
+
+def test_which_episodes_the_latents_have_seen_goes_with_the_mapping(latent_folder: Path, tmp_path: Path) -> None:
+    recipe = {"store": "/somewhere", "version": 1, "datasets": ["squares"], "where": "steps > 3", "held_out": {"squares": ["a"]}, "seed": 0}
+    source = load_checkpoint(latent_folder)
+    save_checkpoint(tmp_path / "told", replace(source, train={**source.train, "recipe": recipe}))
+    for folder, expected in ((tmp_path / "told", {"datasets": ["squares"], "where": "steps > 3", "held_out": {"squares": ["a"]}}), (latent_folder, None)):
+        found = trainee(MappedConfig(latent=str(folder)))
+        found.begin(facts_of(TRAINING), "cpu")
+        assert found.checkpoint()[0]["latent"]["recipe"] == expected
 
 
 def test_the_latents_stay_as_they_were(latent_folder: Path, tmp_path: Path) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.objects import open_objects
+from dataengine.evaluate.folds import Fold, whole
 from dataengine.evaluate.viewing import Viewer, whole_views
 from dataengine.labels.flow_ridge import FlowRidgeConfig, checkpoint_of, learn, needs_of
-from dataengine.models.checkpoint import save_checkpoint
-from dataengine.store.store import open_store
+from dataengine.models.checkpoint import Checkpoint, save_checkpoint
+from dataengine.store.store import open_store, require_store
 from pipelines.cli import app
+from pipelines.commands.judging_labels import _seen
 from pipelines.commands.judging_labels import labels as judge
 from tests.support.labels import label
 from tests.support.square_store import make_square_store, square_rows
@@ -69,6 +72,33 @@ def asked(store: Path, out: Path, **choices: Any) -> dict[str, Any]:
 def judged(store: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("out")
     return asked(store, out, label_sets=["idm-small"], models=[str(model)]), out
+
+
+def test_episodes_that_latents_have_seen_and_those_of_calibration_are_counted(store: Path, tmp_path: Path) -> None:
+    opened = open_store(str(store))
+    rows = square_rows(store)
+    ids = [row["episode_id"] for row in rows]
+    (fold,) = [Fold("all", (), tuple(map(whole, rows)))]
+    here = f"{require_store(opened.objects)['store_id']}@1"
+
+    def recipe(held: list[str], **more: Any) -> dict[str, Any]:
+        return {"datasets": ["square"], "where": None, "held_out": {"square": held}, **more}
+
+    weights = {"w": torch.zeros(1)}
+    own = {"trained_on": here, "recipe": recipe(ids[:2], seed=0)}
+    latents = {
+        "mapped": {"trained_on": here, "recipe": recipe([])},
+        "mapped-of-other-store": {"trained_on": "0" * 32 + "@1", "recipe": recipe([])},
+        "mapped-of-old": {"trained_on": here, "recipe": None},
+    }
+    for name, latent in latents.items():
+        save_checkpoint(tmp_path / name, Checkpoint("mapped", {"latent": latent}, weights, own))
+    for kind in ("idm", "latent"):
+        save_checkpoint(tmp_path / kind, Checkpoint(kind, {}, weights, own))
+    save_checkpoint(tmp_path / "silent", Checkpoint("idm", {}, weights, {}))
+    found = _seen(opened, "square", [fold], [str(tmp_path / name) for name in (*latents, "idm", "latent", "silent")])
+    assert found["seen_in_training"] == {"mapped": 6, "mapped-of-other-store": 4, "mapped-of-old": None, "idm": 4, "latent": 4, "silent": None}
+    assert found["calibrated_on"] == {"mapped": 2, "mapped-of-other-store": 2, "mapped-of-old": 2, "idm": 2, "latent": 0, "silent": None}
 
 
 def test_who_is_right_is_said_to_be_right(judged: tuple[dict[str, Any], Path]) -> None:
