@@ -6,7 +6,6 @@ The folder holds the model (see `dataengine.models.checkpoint`), the curve, a re
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +19,10 @@ from pydantic import Field as Setting
 
 from dataengine.core.column import Column
 from dataengine.core.column_statistics import ColumnStatistics
-from dataengine.core.config import Config, parse_config
+from dataengine.core.config import Config, merged, parse_config
 from dataengine.core.digest import digest_json
 from dataengine.core.errors import UnknownName, UsageError
-from dataengine.core.labelling import Watched
+from dataengine.core.labelling import Needs, Watched
 from dataengine.core.roles import columns_of
 from dataengine.core.splitting import MOST, held_out
 from dataengine.core.training import DatasetFacts, FieldSpec, Trainee, TrainingFacts
@@ -40,12 +39,11 @@ from dataengine.store.watching import watch
 from dataengine.version import __version__
 from dataengine.versions.statistics import columns_of as statistics_of
 from dataengine.versions.statistics import dataset_statistics
-from dataengine.view.training_page import training_page
 from pipelines.devices import chosen_device
 from pipelines.runtime import Runtime
 from pipelines.training_folder import RUN, begun, begun_with, clear, holds_model, require_own, whole_url
+from pipelines.written_model import write_model
 
-REPORT = "report.html"
 Progress = Callable[[int, Mapping[str, float]], None]
 Note = Callable[[str], None]
 
@@ -85,23 +83,48 @@ class TrainJob:
     storage_options: Mapping[str, str] = field(default_factory=dict)
 
 
-KINDS = ("idm", "latent", "mapped", "value")
+KINDS = ("idm", "latent", "mapped", "value", "flow_ridge")
+AT_ONCE = ("flow_ridge",)  # kinds that are solved for, not fitted batch by batch
 
 
-def _made(kind: str, scale: str, config: TrainingConfig, steps: int | None) -> tuple[Trainee, Any, dict[str, Any]]:
-    """Return what is trained, how it is fitted, and all settings as JSON."""
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A kind of model with its settings: the module that knows it, what is trained, how it is fitted (both None of what is solved for), and the settings as JSON."""
+
+    room: Any
+    model: Any
+    trainee: Trainee | None
+    fitting: Any
+    said: Mapping[str, Any]
+
+
+def _chosen(job: TrainJob) -> Chosen:
     import importlib
 
+    kind, scale, config = job.kind, job.scale, job.config
     if kind not in KINDS:
         raise UnknownName("kind of model", kind, KINDS)
     room = importlib.import_module(f"dataengine.labels.{kind}")
     if scale not in room.SCALES:
         raise UnknownName(f"scale of a model of kind {kind!r}", scale, room.SCALES)
-    base = room.SCALES[scale].model_dump(mode="json")
-    model = parse_config(room.CONFIG, base | config.model, "model")
-    fitting = parse_config(type(room.FITS[scale]), room.FITS[scale].model_dump(mode="json") | config.fit | ({"steps": steps} if steps else {}), "fit")
-    said = {"kind": kind, "scale": scale, "model": model.model_dump(mode="json"), "fit": fitting.model_dump(mode="json")}
-    return room.trainee(model), fitting, said
+    model = parse_config(room.CONFIG, merged(room.SCALES[scale].model_dump(mode="json"), config.model), "model")
+    said = {"kind": kind, "scale": scale, "model": model.model_dump(mode="json")}
+    if kind in AT_ONCE:
+        given = {"fit": config.fit, "weights": config.weights, "--steps": job.steps, "--ranks": job.ranks - 1}
+        if any(given.values()):
+            raise UsageError(
+                f"train {kind}: is solved for in one go, from each step once; leave out {', '.join(name for name, value in given.items() if value)}"
+            )
+        return Chosen(room, model, None, None, said | {"fit": {}})
+    fitting = parse_config(
+        type(room.FITS[scale]), merged(room.FITS[scale].model_dump(mode="json"), config.fit | ({"steps": job.steps} if job.steps else {})), "fit"
+    )
+    least = room.least_steps(model) if hasattr(room, "least_steps") else 1
+    if fitting.steps < least:
+        raise UsageError(
+            f"train {kind}: its codebooks begin after {least - 1} steps, so that it needs at least {least}, got {fitting.steps}; give more, or set model.bottleneck.warmup_steps lower"
+        )
+    return Chosen(room, model, room.trainee(model), fitting, said | {"fit": fitting.model_dump(mode="json")})
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +150,7 @@ def prepare(job: TrainJob) -> Prepared:
     Raises:
         UsageError: a choice is wrong, or the folder holds another model.
     """
-    _, _, said = _made(job.kind, job.scale, job.config, job.steps)
+    said = _chosen(job).said
     out = Path(job.out).absolute()
     before = begun_with(out)
     parsed = parse_address(job.store)
@@ -155,7 +178,7 @@ def prepare(job: TrainJob) -> Prepared:
     stepped = _in_steps(job, said, rates)
     if stepped is not job:
         job = stepped
-        _, _, said = _made(job.kind, job.scale, job.config, job.steps)
+        said = _chosen(job).said
     recipe = {
         "store": parsed.url,
         "version": store.version.number,
@@ -257,25 +280,27 @@ def _facts(store: Store, dataset: str, rows: Any, every: Any, condition: str | N
     )
 
 
-def watched(prepared: Prepared, trainee: Trainee) -> Iterator[Watched]:
-    """Yield the episodes that were held out, as a labeller sees them."""
+def watched(prepared: Prepared, needs: Needs, learning: bool = False) -> Iterator[Watched]:
+    """Yield the episodes that were held out, or those that are learned from, as a labeller sees them."""
     shards = OpenShards(open_store(prepared.address, dict(prepared.job.storage_options) or None))
     with contextlib.closing(shards):
         for dataset in prepared.job.datasets:
-            rows: dict[str, Row] = {row["episode_id"]: row for row in _rows(shards.store, dataset, prepared.job.where).iter_rows(named=True)}
-            for row in sorted((rows[one] for one in prepared.held[dataset]), key=lambda row: (row["shard"], row["ordinal"])):
-                yield watch(shards.store, row, trainee.needs, shards=shards)
+            held = set(prepared.held[dataset])
+            rows: list[Row] = [row for row in _rows(shards.store, dataset, prepared.job.where).iter_rows(named=True) if (row["episode_id"] in held) != learning]
+            for row in sorted(rows, key=lambda row: (row["shard"], row["ordinal"])):
+                if row["steps"] != 0:
+                    yield watch(shards.store, row, needs, shards=shards)
 
 
 def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | None, progress: Progress | None) -> None:
     """Train in this process, alone or as one of several; the first of them calibrates and writes the model."""
-    import torch
-
-    from dataengine.models.checkpoint import Checkpoint, save_checkpoint
-    from dataengine.models.fit import CURVE, curve, fit
+    from dataengine.models.checkpoint import Checkpoint
+    from dataengine.models.fit import CURVE, fit
 
     job, out = prepared.job, Path(prepared.job.out)
-    trainee, fitting, _ = _made(job.kind, job.scale, job.config, job.steps)
+    chosen = _chosen(job)
+    trainee, fitting = chosen.trainee, chosen.fitting
+    assert trainee is not None
     started, used = time.monotonic(), time.process_time()
     with open_batches(prepared, trainee.fields(), fitting.batch_size, rank) as batches:
         facts = training_facts(prepared, trainee.fields(), batches)
@@ -284,29 +309,45 @@ def train_process(prepared: Prepared, rank: int, wrap: Callable[[Any], Any] | No
         samples = batches.samples
     if rank:
         return
-    trained = {"cpu_seconds": round(time.process_time() - used, 3), "seconds": round(time.monotonic() - started, 3)}
-    figures = trainee.calibrate(watched(prepared, trainee))
+    before = done.pop("before")  # what earlier runs spent, that were cut
+    done |= {"seconds": before["seconds"] + time.monotonic() - started, "cpu_seconds": before["cpu_seconds"] + time.process_time() - used}
+    figures = trainee.calibrate(watched(prepared, trainee.needs))
     config, weights = trainee.checkpoint()
-    train = {
+    parameters = sum(int(tensor.numel()) for tensor in fitted.module.parameters())
+    shutil.copyfile(out / RUN / CURVE, out / CURVE)
+    write_model(out, Checkpoint(job.kind, config, weights, _told(prepared, samples, parameters, prepared.device, done, figures)))
+
+
+def solve(prepared: Prepared) -> None:
+    """Make a model that is solved for in one go, and write it."""
+    chosen = _chosen(prepared.job)
+    started, used = time.monotonic(), time.process_time()
+    needs = chosen.room.needs_of(chosen.model, (0.0,))  # episodes are seen whole
+    learned = chosen.room.learn(watched(prepared, needs, learning=True), chosen.model, prepared.trained_on, prepared.job.seed)
+    done = {"steps": 1, "seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - used, "resumed_at": 0, "last": {}}
+    figures = chosen.room.held_out_figures(learned, watched(prepared, needs))
+    checkpoint = chosen.room.checkpoint_of(learned)
+    parameters = sum(int(tensor.numel()) for tensor in checkpoint.weights.values())
+    told = _told(prepared, int(learned.figures["steps"]), parameters, "cpu", done, figures)
+    write_model(prepared.job.out, replace(checkpoint, train=dict(checkpoint.train) | told))
+
+
+def _told(prepared: Prepared, samples: int, parameters: int, device: str, done: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `train.json` says."""
+    import torch
+
+    return {
         "trained_on": prepared.trained_on,
         "recipe": dict(prepared.recipe),
         "split": digest_json(prepared.recipe["held_out"]),
         "code": __version__,
         "samples": samples,
-        "parameters": sum(int(tensor.numel()) for tensor in fitted.module.parameters()),
-        "device": prepared.device,
+        "parameters": parameters,
+        "device": device,
         "threads": torch.get_num_threads(),  # sums of another number of threads round otherwise
-        "fit": {**done, **trained},
+        "fit": {name: round(value, 3) if name.endswith("seconds") else value for name, value in done.items()},
         "held_out": dict(figures),
     }
-    checkpoint = Checkpoint(job.kind, config, weights, json.loads(json.dumps(train, default=_plain)))
-    shutil.copyfile(out / RUN / CURVE, out / CURVE)
-    (out / REPORT).write_text(training_page(f"Model of kind {job.kind}, trained on {', '.join(job.datasets)}", checkpoint.train, curve(out), checkpoint.digest))
-    save_checkpoint(out, checkpoint)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | None = None, note: Note = lambda said: None) -> dict[str, Any]:
@@ -336,6 +377,8 @@ def train(job: TrainJob, runtime: Runtime | None = None, progress: Progress | No
         with begun(out, prepared.recipe):
             if holds_model(out):
                 pass  # by another job, between the two looks
+            elif job.kind in AT_ONCE:
+                solve(prepared)
             elif job.ranks == 1:
                 train_process(prepared, 0, None, progress)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,6 +126,16 @@ def parse_config(model: type[Model], content: Any, where: str) -> Model:
             else:
                 lines.append(f"{where}: {key}: {problem['msg']}, got {problem['input']!r}"[:400])
         raise ConfigError("\n".join(lines)) from None
+
+
+def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what is given in the place of theirs, section by section. A section of another `kind` is as given: the base's settings are of its own kind."""
+    found = dict(base)
+    for name, value in given.items():
+        under = base.get(name)
+        alike = isinstance(under, Mapping) and isinstance(value, Mapping) and value.get("kind", under.get("kind")) == under.get("kind")
+        found[name] = merged(under, value) if alike and isinstance(under, Mapping) else value
+    return found
 
 
 def read_config(model: type[Model], path: str | Path) -> Model:

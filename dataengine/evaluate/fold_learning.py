@@ -14,7 +14,7 @@ import numpy as np
 
 from dataengine.core.arrays import Array
 from dataengine.core.column_statistics import column_statistics
-from dataengine.core.config import parse_config
+from dataengine.core.config import merged, parse_config
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.labelling import Labeller, Watched
 from dataengine.core.randomness import hash64
@@ -127,7 +127,7 @@ def learner_of(kind: str, settings: Mapping[str, Any], trained_on: str, seed: in
         from dataengine.models.fit import fit
 
         base = room.SCALES[scale].model_dump(mode="json")
-        model = base | _to_rate(base, fold) | {"cameras": list(cameras)} | dict(settings.get("model", {}))
+        model = merged(base | _to_rate(base, fold) | {"cameras": list(cameras)}, settings.get("model", {}))
         trainee = room.trainee(parse_config(room.CONFIG, model, "model"))
         fitting = parse_config(type(room.FITS[scale]), room.FITS[scale].model_dump(mode="json") | dict(settings.get("fit", {})), "fit")
         parts = list(viewer.views(fold.train, trainee.needs))

@@ -14,6 +14,8 @@ from dataengine.evaluate.folds import Fold
 from dataengine.store.query import where
 from dataengine.store.store import Store, require_store
 
+CALIBRATED = ("idm", "mapped", "value")  # kinds that are fitted to the episodes held out of their training
+
 if TYPE_CHECKING:
     from dataengine.models.checkpoint import Checkpoint
 
@@ -48,16 +50,28 @@ def _of_model(store: Store, dataset: str, judged: set[str], checkpoint: Checkpoi
     if not isinstance(recipe, Mapping):
         return None, None, None
     datasets = list(recipe["datasets"])
-    if not _is_of(store, checkpoint.train.get("trained_on")) or dataset not in datasets:
-        return 0, 0, datasets
+    seen, held = _of_recipe(store, dataset, checkpoint.train.get("trained_on"), recipe)
+    if checkpoint.kind == "mapped":  # its latents have seen episodes too
+        latent = checkpoint.config["latent"]
+        told = latent.get("recipe")
+        under = _of_recipe(store, dataset, latent.get("trained_on"), told)[0] if isinstance(told, Mapping) else None
+        seen = seen | under if seen is not None and under is not None else None
+    calibrated = len(judged & held) if checkpoint.kind in CALIBRATED else 0
+    return len(judged & seen) if seen is not None else None, calibrated, datasets
+
+
+def _of_recipe(store: Store, dataset: str, trained_on: object, recipe: Mapping[str, Any]) -> tuple[set[str] | None, set[str]]:
+    """Return which episodes of a dataset a training learned from, None where its version is gone, and which it held out."""
+    if not _is_of(store, trained_on) or dataset not in recipe["datasets"]:
+        return set(), set()
     held = set(recipe["held_out"].get(dataset, ()))
-    calibrated = len(judged & held)
+    version = recipe.get("version", str(trained_on).partition("@")[2])
     try:
-        then = Store(store.objects, str(recipe["version"]))  # what it learned from, whatever was added or removed since
+        then = Store(store.objects, str(version))  # what it learned from, whatever was added or removed since
     except VersionNotFound:
-        return None, calibrated, datasets
+        return None, held
     rows = where(then.episodes().filter(pl.col("dataset") == dataset), recipe.get("where")).select("episode_id").collect()
-    return len((judged & set(rows["episode_id"])) - held), calibrated, datasets
+    return set(rows["episode_id"]) - held, held
 
 
 def _of_label_set(store: Store, dataset: str, label_set: LabelSet) -> tuple[int | None, int | None, list[str] | None]:

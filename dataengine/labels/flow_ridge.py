@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field as Setting
+from pydantic import model_validator
 
 from dataengine.core.arrays import Array
 from dataengine.core.config import Config, parse_config
@@ -20,6 +21,7 @@ from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.core.randomness import hash64, text_key
 from dataengine.labels.linear_answers import LinearTarget, as_labels, linear_target, linear_target_of_json, wanted
+from dataengine.labels.linear_figures import linear_figures
 from dataengine.labels.motion_features import FeatureKind, pair_features, picture_features
 from dataengine.labels.targets import Target, TargetKind, targets_of
 from dataengine.stats.ridge import LinearMap, fit_ridge
@@ -38,7 +40,7 @@ class FlowRidgeConfig(Config):
         features: "flow", "difference" (of pixels) or "picture" (of the step alone).
         cameras: columns or roles of the pictures.
         size: of the pictures in px; `grid` cells along each side.
-        steps: the window, in control periods of the training data; a feature for each pair of neighbours in it.
+        steps: the window, in control periods of the training data, in order; a feature for each pair of neighbours in it. The pair that begins at 0 must be seen for a label.
         targets: "command" and "displacement".
         gap_s: over what time a displacement is, in s; up to the next step where it is None.
         coverage: share of what was measured that intervals shall hold.
@@ -56,6 +58,23 @@ class FlowRidgeConfig(Config):
     coverage: float = Setting(default=0.68, gt=0, lt=1)
     groups: int = Setting(default=3, ge=2)
     most_steps: int = Setting(default=50_000, ge=10)
+
+    @model_validator(mode="after")
+    def _fits(self) -> FlowRidgeConfig:
+        if self.grid > self.size:
+            raise ValueError(f"grid: must be at most size, {self.size} px, got {self.grid} cells along a side; a cell holds at least a pixel")
+        if list(self.steps) != sorted(set(self.steps)) or (self.features != "picture" and 0 not in self.steps[:-1]):
+            raise ValueError("steps: must rise, and hold 0 and a later one: what a step's action does is seen from it on")
+        return self
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """Return the steps that are looked at."""
+        return (0,) if self.features == "picture" else self.steps
+
+
+CONFIG = FlowRidgeConfig
+SCALES = {"tiny": FlowRidgeConfig(), "window": FlowRidgeConfig(steps=(-1, 0, 1, 2))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +149,11 @@ def features_of(part: Watched, steps: Array, config: FlowRidgeConfig, seconds: t
 
 
 def known_steps(part: Watched, steps: Array, config: FlowRidgeConfig, seconds: tuple[float, ...]) -> Array:
-    """Return (n,) bool: whether any camera shows a pair of pictures of the window, or the picture where it is one."""
-    known = np.zeros(len(steps), np.bool_)
+    """Return (n,) bool: whether any camera shows the step and what comes after it, or the picture where it is one: a pair before or after tells of other actions."""
+    known, at = np.zeros(len(steps), np.bool_), config.window.index(0)
     for camera in config.cameras:
         _, there = _window(part, steps, config, seconds, camera)
-        known |= there[:, 0] if config.features == "picture" else (there[:, :-1] & there[:, 1:]).any(1)
+        known |= there[:, at] if config.features == "picture" else there[:, at] & there[:, at + 1]
     return known
 
 
@@ -154,8 +173,7 @@ def learn(episodes: Iterable[Watched], config: FlowRidgeConfig, trained_on: str 
             raise UsageError(f"episode {part.episode_id}: flow and ridge learn windows in seconds, and its rate is unknown; ingest it with --rate")
         found = targets_of(part, config.targets, config.gap_s)
         if seconds is None:
-            window = (0,) if config.features == "picture" else config.steps
-            seconds, targets = tuple(round(step / part.rate_hz, 9) for step in window), found
+            seconds, targets = tuple(round(step / part.rate_hz, 9) for step in config.window), found
         if [each.labels.name for each in found] != [each.labels.name for each in targets] or [e.column.shape for e in found] != [
             e.column.shape for e in targets
         ]:
@@ -184,6 +202,11 @@ def learn(episodes: Iterable[Watched], config: FlowRidgeConfig, trained_on: str 
     )
     figures = {"episodes": len(set(key.tolist())), "steps": count, "penalties": penalties.tolist(), "seed": seed}
     return _sealed(config, seconds, found_map, learned, trained_on, figures)
+
+
+def held_out_figures(labeller: FlowRidge, episodes: Iterable[Watched]) -> dict[str, Any]:
+    """Return figures of what it says of episodes that it did not learn from."""
+    return linear_figures(labeller, labeller.targets, episodes)
 
 
 def _groups(key: Array, count: int) -> Array:

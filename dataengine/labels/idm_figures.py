@@ -42,11 +42,14 @@ def halves_figures(spec: ActionSpec, told: Sequence[Told], fit: Callable[[Action
         said, true = (spec.predicted(each).rotations for each in (values, truth))
         place = [other.entries for other in spec.of_kind("rotation")].index(part.entries)
         cosine = (np.einsum("nij,nij->n", said[:, place], true[:, place]) - 1) / 2
-        found["+".join(spec.dims[entry] for entry in chosen)] = {"error_rad": float(np.arccos(np.clip(cosine, -1, 1)).mean())}
+        error = float(np.arccos(np.clip(cosine, -1, 1)).mean()) if len(cosine) else None
+        found["+".join(spec.dims[entry] for entry in chosen)] = {"error_rad": error}
     return found
 
 
-def _numbers(value: Array, truth: Array, half68: Array, half95: Array) -> dict[str, float]:
+def _numbers(value: Array, truth: Array, half68: Array, half95: Array) -> dict[str, float] | None:
+    if not len(truth):  # the episodes that were held out say nothing of it
+        return None
     away, spread = value - truth, float(truth.var())
     if spread <= 0:
         return {"mae": float(np.abs(away).mean())}
@@ -61,8 +64,10 @@ def _numbers(value: Array, truth: Array, half68: Array, half95: Array) -> dict[s
     }
 
 
-def balanced_accuracy(value: Array, truth: Array, levels: Sequence[float]) -> float:
-    """Return the mean over the levels that there are of how often each is found."""
+def balanced_accuracy(value: Array, truth: Array, levels: Sequence[float]) -> float | None:
+    """Return the mean over the levels that there are of how often each is found, None of no rows."""
+    if not len(truth):
+        return None
     known = np.abs(truth[:, None] - np.array(levels)).argmin(axis=1)
     said = np.abs(value[:, None] - np.array(levels)).argmin(axis=1)
     return float(np.mean([(said[known == level] == level).mean() for level in range(len(levels)) if (known == level).any()]))

@@ -14,7 +14,7 @@ from dataengine.models.latent_scales import FITS, SCALES
 if TYPE_CHECKING:
     from dataengine.models.checkpoint import Checkpoint
 
-__all__ = ["CODE", "CONFIG", "FITS", "GAP", "LATENT", "SCALES", "LatentLabeller", "LatentTrainee", "open_latent", "trainee", "untrained_latent"]
+__all__ = ["CODE", "CONFIG", "FITS", "GAP", "LATENT", "SCALES", "LatentLabeller", "LatentTrainee", "least_steps", "open_latent", "trainee", "untrained_latent"]
 
 CONFIG = LatentActionConfig
 
@@ -22,6 +22,11 @@ CONFIG = LatentActionConfig
 def trainee(config: LatentActionConfig) -> LatentTrainee:
     """Return what is trained."""
     return LatentTrainee(config)
+
+
+def least_steps(config: LatentActionConfig) -> int:
+    """Return how many steps it must be trained for at least: codebooks begin with the first after the warm-up."""
+    return config.bottleneck.warmup_steps + 1 if config.bottleneck.kind in ("vq", "nsvq") else 1
 
 
 def open_latent(checkpoint: Checkpoint, device: str = "cpu") -> LatentLabeller:

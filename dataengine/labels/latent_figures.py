@@ -68,12 +68,14 @@ def psnr_figures(errors: Array) -> dict[str, float]:
 
 
 def _probe(latents: list[Array], changes: list[Array]) -> list[float]:
-    """Return R² of each dimension of the changes on every other episode, of a ridge on the latents of the rest; NaN of one that does not change."""
+    """Return R² of each dimension of the changes on every other episode, of a ridge on the latents of the rest; NaN of one that does not change, or of which one half says nothing."""
     x, y = np.concatenate(latents[0::2]), np.concatenate(changes[0::2])
+    true = np.concatenate(changes[1::2])
+    if not len(x) or not len(true):
+        return [float("nan")] * y.shape[1]
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
     x = (x - mean) / spread
     weights = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ (y - y.mean(axis=0)))
     told = (np.concatenate(latents[1::2]) - mean) / spread @ weights + y.mean(axis=0)
-    true = np.concatenate(changes[1::2])
     around = np.square(true - true.mean(axis=0)).sum(axis=0)
     return [float(value) for value in np.where(around > 0, 1 - np.square(true - told).sum(axis=0) / np.where(around > 0, around, 1), np.nan)]

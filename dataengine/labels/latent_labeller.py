@@ -126,9 +126,10 @@ class LatentLabeller:
             columns[CODE] = answers[CODE]
             size, tokens = self.module.bottleneck.size, self.config.bottleneck.tokens
             specs[CODE] = Column(CODE, dtype="int64", shape=(tokens,), meaning="action", action_source="latent", doc=f"codes in [0, {size}), one a token")
-        confidence = {}
+        confidence: dict[str, Array] = {}
         if "explained" in answers:
-            confidence[LATENT] = np.where(there, np.clip(answers["explained"], 0, 1), np.nan).astype(np.float32)
+            sure = np.where(there, np.clip(answers["explained"], 0, 1), np.nan).astype(np.float32)
+            confidence = dict.fromkeys(columns, sure)  # the code says the same as the latent, and the gap is the latent's
         return Labels(columns, specs, valid=dict.fromkeys(columns, there), confidence=confidence)
 
     def predict(self, part: Watched, steps: Array, latents: Array) -> Array:

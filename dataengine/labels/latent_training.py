@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataengine.core.column import Column
 from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.randomness import hash64, text_key
@@ -19,6 +20,7 @@ from dataengine.models.latent_config import LatentActionConfig
 if TYPE_CHECKING:
     from dataengine.models.latent_action import LatentActionModel, LatentFit
 
+PLACES = ("joint_position", "ee_pose")  # kinds of actions that are places to go to where nothing else is said
 SHORTEST = 0.75  # of a step: a gap that is shorter would often lie within one
 
 
@@ -92,6 +94,12 @@ class LatentTrainee:
     def checkpoint(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         assert self._module is not None, "begin comes first"
         guides = {name: list(sizes) for name, sizes in self._guides.items()}
+        narrow: Any = self._module.narrow
+        if hasattr(narrow, "started") and not bool(narrow.started):
+            raise UsageError(
+                f"model: its codebooks begin after {narrow.warmup} steps, and it was trained for {int(narrow.steps)}, so that it has no codes; "
+                "train for more steps, or set bottleneck.warmup_steps lower"
+            )
         config = {"model_config": self.config.model_dump(mode="json"), "guides": guides, "bodies": self._bodies, "bits": self._module.bottleneck.bits()}
         return config, self._module.kept()
 
@@ -110,9 +118,12 @@ def _allowed(config: LatentActionConfig, facts: TrainingFacts) -> Any:
     return found
 
 
-def _is_absolute(column: Any) -> bool:
-    """Whether actions of a column are places to go to rather than changes."""
-    return column is not None and column.action_space is not None and bool(column.action_space.absolute)
+def _is_absolute(column: Column | None) -> bool:
+    """Whether actions of a column are places to go to rather than changes: as it says, else as its kind has it."""
+    space = column.action_space if column is not None else None
+    if space is None:
+        return False
+    return space.kind in PLACES if space.absolute is None else space.absolute
 
 
 def labelled_episodes(count: int, share: float, seed: int) -> Any:

@@ -1,7 +1,7 @@
 """What a linear map says, and the labels that this becomes: numbers with intervals from its errors, and classes with probabilities.
 
 Of an entry with two levels the map says a score, +1 for the upper level and -1 for the lower; a logistic curve makes it a probability. The upper level is
-said where it is more probable than usual, so that a rare class counts as much as a common one.
+said where it is more probable than usual, so that a rare class counts as much as a common one. The confidence of a step is the mean over the entries.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def as_labels(targets: Sequence[LinearTarget], said: Array, known: Array) -> Lab
         first += width
         column = each.target.labels
         low, high = values + np.array(each.low), values + np.array(each.high)
-        sure = np.full(len(said), np.nan, np.float32)
+        spreads = {entry: spread for part in each.spec.of_kind("scaled") for entry, spread in zip(part.entries, part.spread, strict=True)}
+        # Of a number that share of what usually varies which its interval leaves no doubt of, as models of inverse dynamics count it; of a level how often it is right.
+        sure = [np.full(len(said), 1 / (1 + ((each.high[entry] - each.low[entry]) / 2 / spread) ** 2)) for entry, spread in spreads.items()]
         values = values.copy()
         for part in each.spec.of_kind("constant"):
             for array in (values, low, high):
@@ -111,14 +113,13 @@ def as_labels(targets: Sequence[LinearTarget], said: Array, known: Array) -> Lab
             upper = probability > chance.usual
             values[:, chance.entry] = np.where(upper, top, bottom)
             right = np.where(upper, probability, 1 - probability)
-            sure = np.fmin(sure, right.astype(np.float32))
+            sure.append(right)
             doubtful = right < each.coverage  # then both levels are needed to cover as much
             low[:, chance.entry] = np.where(doubtful, bottom, values[:, chance.entry])
             high[:, chance.entry] = np.where(doubtful, top, values[:, chance.entry])
         name, shape = column.name, (len(said), *(size or 0 for size in column.shape))
         columns[name], lows[name], highs[name] = (array.reshape(shape).astype(column.dtype) for array in (values, low, high))
         valid[name] = known
-        if each.chances:
-            confidence[name] = sure
+        confidence[name] = np.where(known, np.mean(sure, axis=0) if sure else 1.0, 0.0).astype(np.float32)
     specs = {each.target.labels.name: each.target.labels for each in targets}
     return Labels(columns, specs, valid, lows, highs, confidence)

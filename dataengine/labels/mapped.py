@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG", "FITS", "SCALES", "MappedLabeller", "MappedTrainee", "open_mapped", "trainee"]
 
 CONFIG = MappedConfig
+LEARNED_FROM = ("datasets", "where", "held_out")  # what of a recipe says which episodes of a version
 SCALES = {"tiny": MappedConfig(), "linear": MappedConfig(hidden=0, features=False)}
 FITS = {
     "tiny": FitConfig(steps=400, batch_size=32, learning_rate=5e-3, warmup_steps=20),
@@ -126,8 +127,13 @@ class MappedTrainee:
             {**body.as_json(), "targets": {name: {"spec": each.spec.as_json(), "calibration": each.calibration.as_json()} for name, each in targets.items()}}
             for body, targets in zip(self._bodies, self._targets, strict=True)
         ]
-        latent = {**self._source.config, "model": self._source.digest, "trained_on": self._latent.trained_on}
+        latent = {**self._source.config, "model": self._source.digest, "trained_on": self._latent.trained_on, "recipe": self._learned_from()}
         return {"settings": self._config.model_dump(mode="json"), "latent": latent, "bodies": bodies}, module.state_dict()
+
+    def _learned_from(self) -> dict[str, Any] | None:
+        """Return which episodes the latents were learned from, None where the model of latents does not tell; not where they lay, so that the mapping is the same wherever that is."""
+        recipe = self._source.train.get("recipe")
+        return {name: recipe[name] for name in LEARNED_FROM} if isinstance(recipe, Mapping) and all(name in recipe for name in LEARNED_FROM) else None
 
 
 def _truth(body: Body, target: str, episode: Watched, latent: LatentLabeller) -> Array | None:

@@ -63,16 +63,19 @@ class Outcome:
         return np.maximum(-np.arange(steps - 1, -1, -1) / self.longest, -1.0)
 
 
-def advantages(values: Array, spreads: Array, ahead: int, outcome: Outcome) -> tuple[Array, Array, Array]:
+def advantages(values: Array, spreads: Array, chances: Array, ahead: int, outcome: Outcome) -> tuple[Array, Array, Array]:
     """Return how much better the next steps were than expected (T,), its standard deviation, and whether it is known.
 
-    A_t = sum of the rewards of n steps + V(t + n) - V(t), each step's reward -1 over the longest episode. Where the episode ends within n steps it is its return, less V(t); where
-    nobody said how it ended, n is what is left of it, and the last step has no advantage. The deviation takes the two values as independent.
+    A_t = sum of the rewards of n steps + V(t + n) - V(t). A step of an episode that succeeds is rewarded with -1 over the longest episode, one of an episode that fails with nothing,
+    since all of a failure has one return: else every step towards a likely failure would seem a bad one. Where nobody said how it ended a step costs what is to be expected, the
+    chance of success (T,) at t times the cost of success. Where the episode ends within n steps the advantage is its return, less V(t); where nobody said how it ended, n is what is
+    left of it, and the last step has no advantage. The deviation takes the two values as independent.
     """
     steps = len(values)
     at = np.arange(steps)
     later = np.minimum(at + ahead, steps - 1)
-    bootstrapped = -(later - at) / outcome.longest + values[later] - values
+    cost = chances if outcome.success is None else float(outcome.success)
+    bootstrapped = -cost * (later - at) / outcome.longest + values[later] - values
     deviation = np.hypot(spreads, spreads[later])
     known = later > at
     if outcome.success is None:

@@ -7,6 +7,7 @@ The labels of a step: `value` (the expected return, as a share of the longest ep
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class ValueTrainee:
         self.config = config
         self._learned: Learned | None = None
         self._fitted: ValueFit | None = None
+        self._device = "cpu"
 
     @property
     def needs(self) -> Needs:
@@ -82,7 +84,7 @@ class ValueTrainee:
         for task, length in zip(tasks[told], steps[told], strict=True):
             longest[str(task)] = max(longest.get(str(task), 1.0), float(length - 1))
         scalings = tuple(scaling_of(each.dataset, each.embodiment, self.config.columns, each.statistics) for each in facts.datasets)
-        self._learned = Learned(scalings, longest)
+        self._learned, self._device = Learned(scalings, longest), device
         centre, scale = (torch.tensor(np.stack([self._learned.laid_out(each, name) for each in scalings])) for name in ("centre", "scale"))
         torch.manual_seed(facts.seed)
         net = ValueNet(self.config, self._learned.width).to(device)
@@ -101,11 +103,14 @@ class ValueTrainee:
         """Fit the temperature of the histograms to episodes that were held out, and return figures of them."""
         assert self._fitted is not None
         assert self._learned is not None
-        labeller = ValueLabeller(self._checkpoint({}))
-        seen = [episode for episode in held_out if episode.success is not None and episode.steps > 1]
+        labeller = ValueLabeller(self._checkpoint({}), self._device)
+        seen, logits = [], []
+        for episode in held_out:
+            if episode.success is not None and episode.steps > 1:
+                logits.append(labeller.logits(episode))
+                seen.append(replace(episode, pictures={}, seen={}))  # the pictures of all of them together have no bound
         if not seen:
             return {"episodes": 0}
-        logits = [labeller.logits(episode) for episode in seen]
         outcomes = [Outcome(self._learned.longest_of(episode), episode.success, self.config.failure) for episode in seen]
         returns = [outcome.returns(episode.steps) for outcome, episode in zip(outcomes, seen, strict=True)]
         temperature = best_temperature(np.concatenate(logits), np.concatenate(returns), labeller.atoms)

@@ -111,7 +111,7 @@ class ValueLabeller:
         hopeful, rising = if_successful(histogram), self.atoms[1:]
         left, near, far = -expected(hopeful, rising), -quantile(hopeful, rising, HIGH), -quantile(hopeful, rising, LOW)
         ahead = self._ahead(episode)
-        advantage, away, known = advantages(value, deviation, ahead, outcome)
+        advantage, away, known = advantages(value, deviation, chance, ahead, outcome)
         later = np.minimum(np.arange(episode.steps) + ahead, episode.steps - 1)
         ends |= {
             "steps_to_success": (near * outcome.longest, far * outcome.longest),

@@ -32,7 +32,7 @@ def augmented(clips: Tensor, config: AugmentConfig, generator: torch.Generator) 
 
 
 def moved(clips: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Return clips shifted by whole pixels and, with `zoom`, cropped and scaled up; what is beyond the edge is the edge."""
+    """Return clips, of whole numbers too, shifted by whole pixels and, with `zoom`, cropped and scaled up; what is beyond the edge is the edge."""
     batch, frames, height, width, _ = clips.shape
     found = clips
     if config.zoom:
@@ -42,7 +42,9 @@ def moved(clips: Tensor, config: AugmentConfig, generator: torch.Generator) -> T
         grid[:, 0, 0], grid[:, 1, 1], grid[:, :, 2] = share, share, room
         places = torch.nn.functional.affine_grid(grid, [batch, 1, height, width], align_corners=False)
         flat = found.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, height, width)
+        flat = flat if clips.is_floating_point() else flat.to(grid.dtype)  # between pixels there are no whole numbers
         flat = torch.nn.functional.grid_sample(flat, places, padding_mode="border", align_corners=False)
+        flat = flat if clips.is_floating_point() else flat.round().to(clips.dtype)
         found = flat.reshape(batch, frames, 3, height, width).permute(0, 1, 3, 4, 2)
     if config.shift:
         most = (int(config.shift * height), int(config.shift * width))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +97,8 @@ def fit(
         progress: is told the step and its figures every `log_every` steps.
 
     Returns:
-        {"steps", "seconds", "resumed_at", "last": figures}.
+        {"steps", "seconds", "cpu_seconds", "resumed_at", "last": figures, "before": {"seconds", "cpu_seconds"}}: times are of all runs together, as far as their
+        state was kept, and those "before" of the runs that were cut.
 
     Raises:
         UsageError: the loss is not finite, or the folder holds a run of another kind.
@@ -110,8 +112,8 @@ def fit(
         computed = wrap(computed)
     if config.compile:
         computed = torch.compile(computed)
-    began, shown = time.monotonic(), time.monotonic()
-    last: dict[str, float] = {}
+    shown = time.monotonic()
+    last = run.last
     source = itertools.chain.from_iterable(iter(batches) for _ in itertools.count())
     for step in range(start, config.steps):
         batch = next(source)
@@ -130,6 +132,7 @@ def fit(
         if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
             now = time.monotonic()
             last = {"loss": float(loss.detach()), "gradient_norm": float(norm), **{name: float(value.detach()) for name, value in figures.items()}}
+            run.last = last
             run.write(step + 1, last, now - shown)
             shown = now
             if progress is not None:
@@ -139,7 +142,7 @@ def fit(
     if start < config.steps:
         run.save(config.steps, batches)
     run.finish()
-    return {"steps": config.steps, "seconds": time.monotonic() - began, "resumed_at": start, "last": last}
+    return {"steps": config.steps, **run.spent(), "resumed_at": start, "last": last, "before": run.before}
 
 
 class _Loss(nn.Module):
@@ -180,6 +183,14 @@ class _Run:
         self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, betas=(0.9, 0.99))
         self._parameters = {id(value): name for name, value in self._module.named_parameters()}
         self._mean = {name: value.detach().clone() for name, value in self._module.named_parameters()} if config.average else {}
+        self._began, self._used = time.monotonic(), time.process_time()
+        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}
+        self.last: dict[str, float] = {}
+
+    def spent(self) -> dict[str, float]:
+        """Return how long this run and those that were cut before it took."""
+        here = {"seconds": time.monotonic() - self._began, "cpu_seconds": time.process_time() - self._used}
+        return {name: self.before[name] + value for name, value in here.items()}
 
     def average(self, step: int) -> None:
         """Move the running mean of the weights."""
@@ -202,7 +213,8 @@ class _Run:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / CURVE).open("a") as file:
-            file.write(json.dumps({"step": step, **figures, "seconds": round(seconds, 3)}) + "\n")
+            told = {name: value if math.isfinite(value) else None for name, value in figures.items()}  # JSON knows no infinity
+            file.write(json.dumps({"step": step, **told, "seconds": round(seconds, 3)}) + "\n")
 
     def _moments(self) -> dict[str, Tensor]:
         found = {}
@@ -222,7 +234,8 @@ class _Run:
         tensors |= {f"mean.{name}": value for name, value in self._mean.items()}
         name = f"state-{step}.safetensors"
         save_file({name: value.cpu().contiguous().clone() for name, value in tensors.items()}, self._folder / name)
-        place = {"recipe": self._recipe, "step": step, "state": name, "loader": batches.state_dict()}
+        told = {name: value if math.isfinite(value) else None for name, value in self.last.items()}
+        place = {"recipe": self._recipe, "step": step, "state": name, "loader": batches.state_dict(), "spent": self.spent(), "last": told}
         scratch = self._folder / (PLACE + ".new")
         scratch.write_text(json.dumps(place))
         os.replace(scratch, self._folder / PLACE)  # the one instant at which the state becomes the new one
@@ -251,6 +264,8 @@ class _Run:
                 self.optimizer.state[value] = {key: moment.reshape(()) if key == "step" else moment.to(device) for key, moment in state.items()}
         self._mean = {name: tensors[f"mean.{name}"].to(device) for name in self._mean}
         self._cut_curve(int(place["step"]))
+        self.before = {name: float(value) for name, value in place.get("spent", self.before).items()}
+        self.last = {name: math.nan if value is None else float(value) for name, value in place.get("last", {}).items()}
         batches.load_state_dict(place["loader"])
         return int(place["step"])
 
@@ -265,9 +280,9 @@ class _Run:
 
 
 def curve(folder: str | Path) -> list[dict[str, float]]:
-    """Return the figures that were logged, by step; a line that was cut with the process that wrote it is left out."""
+    """Return the figures that were logged, by step; NaN of one that was not finite. A line that was cut with the process that wrote it is left out."""
     path, found = Path(folder) / CURVE, []
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
+            found.append({name: math.nan if value is None else value for name, value in json.loads(line).items()})
     return found

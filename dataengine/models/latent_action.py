@@ -20,6 +20,7 @@ from dataengine.models.latent_config import LatentActionConfig
 from dataengine.models.latent_decoder import FeatureDecoder, Told, Trunk, WarpDecoder
 from dataengine.models.latent_encoder import ENCODERS
 from dataengine.models.quantize import bottleneck
+from dataengine.models.vector_codes import Nsvq
 
 
 def channels_first(pictures: Tensor) -> Tensor:
@@ -204,6 +205,8 @@ class LatentFit:
 
     def loss(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         config: LatentActionConfig = self.module.config
+        if self.module.training and isinstance(self.module.narrow, Nsvq):
+            self.module.narrow.agree()  # here, where every process comes by at every step, whether or not it has pictures to learn from
         pictures, padded = batch[config.camera], batch[config.camera + "_is_pad"]
         places = self._places.to(pictures.device)
         free = self._allowed.to(pictures.device)[batch["dataset"]] & ~padded[:, places].any(-1) & (batch["weight"] > 0)[:, None]  # (B, G)

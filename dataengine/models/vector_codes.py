@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -153,6 +154,15 @@ class Nsvq(_Codebooks):
     def __init__(self, tokens: int, dimension: int, size: int = 16, warmup: int = 0, patience: int = 50) -> None:
         super().__init__(tokens, dimension, size, warmup, patience)
         self.codes = nn.Parameter(torch.zeros(tokens, size, dimension))
+
+    def agree(self) -> None:
+        """Take over the codes of the first of the processes that train together; all of them must call it, at the same step.
+
+        Codes are put in places by k-means and revival from what each process sees, which gradients do not bring together again; buffers are taken over by
+        DistributedDataParallel itself.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.broadcast(self.codes.data, 0)
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Passed:
         x = self.standardise(x.float())

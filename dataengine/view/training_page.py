@@ -36,7 +36,9 @@ def training_page(title: str, train: Mapping[str, Any], curve: Sequence[Mapping[
             "code": f"dataengine {train['code']}",
         }
     )
-    sections = [Section("What it learned from", [learned]), Section("How it went", [figures(*_curves(curve))])]
+    sections = [Section("What it learned from", [learned])]
+    if curve:  # what is solved for in one go has none
+        sections.append(Section("How it went", [figures(*_curves(curve))]))
     rows = figure_rows(train["held_out"])
     if rows:
         told = table(["figure", "value"], rows, caption="On episodes that were held out of training; what was fitted to them says so by its name.", text=[1])

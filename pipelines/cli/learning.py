@@ -12,12 +12,12 @@ evaluate_app = typer.Typer(help="Say how good labels are, and whether they help.
 
 
 def train(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent, mapped or value.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="idm, latent, mapped, value or flow_ridge.")],
     store: StoreOption,
     out: Annotated[str, typer.Option("--out", help="Folder of the model; run again with the same choices to go on where it stopped.")],
     dataset: Annotated[list[str], typer.Option("--dataset", help="A dataset to learn from; may be given several times.")],
     config: Annotated[str | None, typer.Option("--config", help="A YAML file with the model's and the training's settings.")] = None,
-    scale: Annotated[str | None, typer.Option("--scale", help="tiny, small, base or large; by default tiny.")] = None,
+    scale: Annotated[str | None, typer.Option("--scale", help="tiny, small, base or large, and others of a kind's own; by default tiny.")] = None,
     where: WhereOption = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the weights, the order of the samples and all else that is random.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Batches to learn from, in place of the config's.")] = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from dataengine.core.config import read_config
 from dataengine.view.training_page import figure_rows
-from pipelines.commands.printing import note, print_json, table
+from pipelines.commands.printing import count, note, print_json, table
 from pipelines.runtime import Runtime
 from pipelines.train import TrainingConfig, TrainJob
 from pipelines.train import train as run_training
@@ -54,5 +54,5 @@ def _say(found: Mapping[str, Any]) -> None:
     if rows:
         table(["held out", "value"], rows)
     fit = found["fit"]
-    print(f"{found['parameters']:,} parameters, {fit['steps']} steps, {fit['seconds']:.0f} s ({fit['cpu_seconds']:.0f} s CPU) on {found['device']}")
+    print(f"{found['parameters']:,} parameters, {count(fit['steps'], 'step')}, {fit['seconds']:.0f} s ({fit['cpu_seconds']:.0f} s CPU) on {found['device']}")
     print(f"model {found['model']} in {found['out']}, trained on {found['trained_on']}")

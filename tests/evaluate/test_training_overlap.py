@@ -76,3 +76,27 @@ def test_label_sets_name_datasets_not_episodes(store: Store) -> None:
 def test_cautions_count(store: Store, tmp_path: Path) -> None:
     said = cautions({"dataset": "square", **overlap(store, [model(tmp_path / "idm", store, held=2)], [])})
     assert [one.split(";")[0] for one in said] == ["idm: learned from 2 of the judged episodes", "idm: was calibrated on 2 of the judged episodes"]
+
+
+def test_episodes_that_latents_have_seen_and_those_of_calibration_are_counted(store: Store, tmp_path: Path) -> None:
+    ids = [row["episode_id"] for row in square_rows(store)]
+    here = f"{require_store(store.objects)['store_id']}@2"
+
+    def recipe(held: list[str], **more: Any) -> dict[str, Any]:
+        return {"datasets": ["square"], "where": None, "held_out": {"square": held}, **more}
+
+    weights = {"w": torch.zeros(1)}
+    own = {"trained_on": here, "recipe": recipe(ids[:2], seed=0)}
+    latents = {
+        "mapped": {"trained_on": here, "recipe": recipe([])},
+        "mapped-of-other-store": {"trained_on": "0" * 32 + "@1", "recipe": recipe([])},
+        "mapped-of-old": {"trained_on": here, "recipe": None},
+    }
+    for name, latent in latents.items():
+        save_checkpoint(tmp_path / name, Checkpoint("mapped", {"latent": latent}, weights, own))
+    for kind in ("idm", "latent"):
+        save_checkpoint(tmp_path / kind, Checkpoint(kind, {}, weights, own))
+    save_checkpoint(tmp_path / "silent", Checkpoint("idm", {}, weights, {}))
+    found = overlap(store, [str(tmp_path / name) for name in (*latents, "idm", "latent", "silent")], [])
+    assert found["seen_in_training"] == {"mapped": 6, "mapped-of-other-store": 4, "mapped-of-old": None, "idm": 4, "latent": 4, "silent": None}
+    assert found["calibrated_on"] == {"mapped": 2, "mapped-of-other-store": 2, "mapped-of-old": 2, "idm": 2, "latent": 0, "silent": None}

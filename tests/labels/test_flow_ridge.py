@@ -10,7 +10,7 @@ import pytest
 
 from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Watched
-from dataengine.labels.flow_ridge import FlowRidge, FlowRidgeConfig, checkpoint_of, learn, open_flow_ridge
+from dataengine.labels.flow_ridge import FlowRidge, FlowRidgeConfig, checkpoint_of, held_out_figures, known_steps, learn, open_flow_ridge
 from dataengine.labels.motion_features import pair_features, pooled
 from dataengine.models.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.watched_square import watched_square
@@ -74,6 +74,16 @@ def test_intervals_hold_as_much_as_they_state(learned: FlowRidge) -> None:
     assert 0.5 < np.concatenate(inside).mean() < 0.85
 
 
+def test_figures_of_held_out_episodes(learned: FlowRidge) -> None:
+    found = held_out_figures(learned, [watched_square(seed) for seed in TEST])
+    assert found["episodes"] == 4
+    assert found["command"]["steps"] == found["displacement"]["steps"] == 4 * 39
+    assert found["command"]["y"]["r2"] > 0.97
+    assert 0.5 < found["command"]["x"]["coverage68"] < 0.85
+    blind = held_out_figures(learned, [replace(watched_square(1), seen={"camera:primary": np.zeros(40, np.bool_)})])
+    assert blind["command"] == {"steps": 0}
+
+
 def test_labels_are_the_same_whatever_is_answered_at_once(learned: FlowRidge) -> None:
     one, other = labels(learned, watched_square(101)), labels(learned, watched_square(101), rows=1)
     assert one.columns["action"] == pytest.approx(other.columns["action"], abs=1e-5)
@@ -128,6 +138,37 @@ def test_the_change_over_a_gap_is_learned_where_one_is_given() -> None:
     truth, told = state[2:] - state[:-2], said.columns["observation.state.delta"][:-2]
     assert (1 - ((truth - told) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)).min() > 0.9
     assert "until 0.1 s later" in said.specs["observation.state.delta"].doc
+
+
+def test_a_step_whose_own_pair_is_not_seen_has_no_label() -> None:
+    config = FlowRidgeConfig(steps=(-1, 0, 1, 2))
+    episode = watched_square(4, steps=8)
+    seen = np.ones(8, np.bool_)
+    seen[4] = False
+    partly = replace(episode, seen={"camera:primary": seen})
+    seconds = (-0.05, 0.0, 0.05, 0.1)
+    # steps 3 and 4 lack one end of their own pair, though others of the window are seen; after the last step nothing is
+    assert known_steps(partly, np.arange(8), config, seconds).tolist() == [True, True, True, False, False, True, True, False]
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="grid: must be at most size, 32 px, got 64"):
+        FlowRidgeConfig(size=32, grid=64)
+    for steps in ((1, 2), (-1, 0), (0,), (1, 0)):
+        with pytest.raises(ValueError, match="steps: must rise, and hold 0"):
+            FlowRidgeConfig(steps=steps)
+    assert FlowRidgeConfig(features="picture", steps=(0,)).window == (0,)
+
+
+def test_a_confidence_is_what_the_interval_leaves_of_the_usual_spread(learned: FlowRidge) -> None:
+    found = labels(learned, watched_square(100))
+    command = learned.targets[0]
+    spreads = [part.spread[0] for part in command.spec.of_kind("scaled")]
+    by_hand = np.mean([1 / (1 + ((high - low) / 2 / spread) ** 2) for low, high, spread in zip(command.low, command.high, spreads, strict=True)])
+    assert found.confidence["action"][:-1] == pytest.approx(by_hand)
+    assert 0.9 < by_hand < 1
+    assert found.confidence["action"][-1] == 0  # nothing was seen
+    assert set(found.confidence) == set(found.columns)
 
 
 def test_an_unknown_rate_is_refused() -> None:

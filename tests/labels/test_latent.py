@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from dataengine.core.column import ActionSpace, Column
 from dataengine.core.errors import UsageError
 from dataengine.core.labelling import Watched
-from dataengine.labels.latent import LatentLabeller, open_latent, trainee, untrained_latent
+from dataengine.labels.latent import LatentLabeller, least_steps, open_latent, trainee, untrained_latent
 from dataengine.labels.latent_figures import held_out_figures, psnr_figures
-from dataengine.labels.latent_training import LatentTrainee, labelled_episodes
+from dataengine.labels.latent_training import LatentTrainee, _is_absolute, labelled_episodes
 from dataengine.models.augmentation import AugmentConfig
 from dataengine.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dataengine.models.fit import FitConfig, fit
@@ -168,6 +169,35 @@ def test_codes_are_labels_too(tmp_path: Path) -> None:
         assert np.array_equal(labels.columns["latent"][there][:, 2 * token : 2 * token + 2], books[token][codes[there][:, token]])
     assert labeller.bits == 6.0
     assert found.calibrate([episode])["codes"]["labels"] == 22
+
+
+def test_codes_are_as_sure_as_the_latents_they_stand_for(labeller: LatentLabeller, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"bottleneck": BottleneckConfig(kind="vq", tokens=3, dimension=2, codes=4, warmup_steps=2)})
+    episode = square_episode(3000)
+    coded = open_latent(checkpoint_of(trained(config, tmp_path, 6)))
+    for each, names in ((coded, {"latent", "code", "gap_s"}), (labeller, {"latent", "gap_s"})):
+        confidence = each.labels(episode, answers(each, episode)).confidence
+        assert set(confidence) == names
+        assert all(np.array_equal(sure, confidence["latent"], equal_nan=True) for sure in confidence.values())
+        assert np.isfinite(confidence["latent"]).any()
+
+
+@pytest.mark.parametrize("kind", ["vq", "nsvq"])
+def test_codebooks_that_never_began_are_no_model(kind: Any, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"bottleneck": BottleneckConfig(kind=kind, tokens=3, dimension=2, codes=4, warmup_steps=3)})
+    with pytest.raises(UsageError, match="begin after 3 steps, and it was trained for 3, so that it has no codes"):
+        trained(config, tmp_path / "short", 3).checkpoint()
+    trained(config, tmp_path / "whole", least_steps(config)).checkpoint()
+    assert least_steps(config) == 4
+    assert least_steps(CONFIG) == 1
+
+
+def test_actions_are_places_or_changes_as_they_say_or_as_their_kind_has_it() -> None:
+    told = [("joint_position", None), ("ee_pose", None), ("ee_delta", None), ("ee_delta", True), ("ee_pose", False), ("joint_velocity", None)]
+    spaces = [ActionSpace(kind, absolute=absolute) for kind, absolute in told]  # type: ignore[arg-type]
+    assert [_is_absolute(Column("action", meaning="action", action_space=space)) for space in spaces] == [True, True, False, True, False, False]
+    assert not _is_absolute(Column("action", meaning="action"))
+    assert not _is_absolute(None)
 
 
 def test_a_dataset_that_is_too_slow_for_every_gap_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_a_gap_that_is_no_whole_number_of_steps_is_refused(rate: float | None, w
         return
     with pytest.raises(UsageError, match=f"dataset 'a': must have a whole number of steps, one or more, in the 0.1 s that a latent tells, .*{words}"):
         require_gap(0.1, "dataset 'a'", rate)
+
+
+def test_which_episodes_the_latents_have_seen_goes_with_the_mapping(latent_folder: Path, tmp_path: Path) -> None:
+    recipe = {"store": "/somewhere", "version": 1, "datasets": ["squares"], "where": "steps > 3", "held_out": {"squares": ["a"]}, "seed": 0}
+    source = load_checkpoint(latent_folder)
+    save_checkpoint(tmp_path / "told", replace(source, train={**source.train, "recipe": recipe}))
+    for folder, expected in ((tmp_path / "told", {"datasets": ["squares"], "where": "steps > 3", "held_out": {"squares": ["a"]}}), (latent_folder, None)):
+        found = trainee(MappedConfig(latent=str(folder)))
+        found.begin(facts_of(TRAINING), "cpu")
+        assert found.checkpoint()[0]["latent"]["recipe"] == expected
 
 
 def test_the_latents_stay_as_they_were(latent_folder: Path, tmp_path: Path) -> None:

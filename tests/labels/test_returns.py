@@ -55,23 +55,35 @@ def test_returns_of_a_success_of_a_failure_and_of_nobody_knows() -> None:
 def test_advantages_by_hand() -> None:
     values = np.array([-0.5, -0.6, -0.2, -0.1])
     deviations = np.array([0.3, 0.1, 0.4, 0.0])
-    found, away, known = advantages(values, deviations, 2, Outcome(10.0, True, -2.0))
+    chances = np.array([0.5, 0.25, 1.0, 0.0])
+    found, away, known = advantages(values, deviations, chances, 2, Outcome(10.0, True, -2.0))
     # two steps cost 0.2: from 0 to 2 gained 0.3; from 1 on the episode ends within two steps: its return, -0.2, -0.1, 0, less the value
     np.testing.assert_allclose(found, [0.1, 0.4, 0.1, 0.1])
     np.testing.assert_allclose(away, [0.5, 0.1, 0.4, 0.0])
     assert known.all()
-    failed, _, _ = advantages(values, deviations, 2, Outcome(10.0, False, -2.0))
-    np.testing.assert_allclose(failed, [0.1, -1.4, -1.8, -1.9])
-    open_end, away, known = advantages(values, deviations, 2, Outcome(10.0, None, -2.0))
-    np.testing.assert_allclose(open_end, [0.1, 0.3, 0.0, 0.0])
+    failed, _, _ = advantages(values, deviations, chances, 2, Outcome(10.0, False, -2.0))
+    np.testing.assert_allclose(failed, [0.3, -1.4, -1.8, -1.9])  # the steps of a failure cost nothing: its return is the same at each
+    open_end, away, known = advantages(values, deviations, chances, 2, Outcome(10.0, None, -2.0))
+    np.testing.assert_allclose(open_end, [0.3 - 0.5 * 0.2, 0.5 - 0.25 * 0.2, 0.1 - 1.0 * 0.1, 0.0])
     np.testing.assert_allclose(away[:2], [0.5, 0.1])
     assert known.tolist() == [True, True, True, False]
 
 
 def test_values_that_are_right_have_no_advantage() -> None:
     outcome = Outcome(20.0, True, -2.0)
-    found, _, _ = advantages(outcome.returns(15), np.zeros(15), 4, outcome)
+    found, _, _ = advantages(outcome.returns(15), np.zeros(15), np.ones(15), 4, outcome)
     np.testing.assert_allclose(found, 0, atol=1e-12)
+
+
+def test_where_failure_is_likely_a_step_as_expected_has_no_advantage() -> None:
+    """A quarter of the episodes succeed, three steps on of ten at most, and nothing tells before the end: the mean advantage of a step is 0, however it ends."""
+    chance = np.array([0.25, 0.25, 0.25, 0.25])
+    values = 0.25 * np.array([-0.3, -0.2, -0.1, 0.0]) + 0.75 * -2.0
+    unknown, reached, failed = (advantages(values, np.zeros(4), chance, 1, Outcome(10.0, success, -2.0))[0][:2] for success in (None, True, False))
+    np.testing.assert_allclose(unknown, 0, atol=1e-12)
+    np.testing.assert_allclose(reached, -0.075)
+    np.testing.assert_allclose(failed, 0.025)
+    np.testing.assert_allclose(0.25 * reached + 0.75 * failed, 0, atol=1e-12)
 
 
 def test_the_temperature_makes_overconfident_answers_as_sure_as_they_may_be() -> None:

@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,29 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return load_checkpoint(folder / "model")
 
 
+def test_calibration_keeps_no_pictures_and_runs_where_the_model_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainee, devices, alive = ValueTrainee(CONFIG), [], []
+    trainee.begin(facts_of([episode(number, number % 3 != 0) for number in range(6)]), "cpu:0")
+
+    def opened(checkpoint: Checkpoint, device: str = "cpu") -> ValueLabeller:
+        devices.append(device)
+        return ValueLabeller(checkpoint, device)
+
+    def held_out() -> Iterator[Watched]:
+        films: list[weakref.ref[Array]] = []
+        for number in range(40, 45):
+            seen = episode(number, number % 3 != 0)
+            films.append(weakref.ref(seen.pictures["camera:primary"]))
+            yield seen
+            del seen
+            alive.append(sum(film() is not None for film in films))
+
+    monkeypatch.setattr("dataengine.labels.value.ValueLabeller", opened)
+    assert trainee.calibrate(held_out())["episodes"] == 5
+    assert devices == ["cpu:0"]
+    assert max(alive) <= 1  # the loop's own
+
+
 def label(labeller: ValueLabeller, watched: Watched, batch: int = 64) -> Labels:
     steps = np.arange(watched.steps)
     answers = [labeller.answer(labeller.inputs(watched, steps[start : start + batch])) for start in range(0, len(steps), batch)]
@@ -155,7 +179,8 @@ def test_an_advantage_is_the_return_at_the_end_less_what_was_expected(checkpoint
     assert failed.columns["advantage"][4] == pytest.approx(-2 - value[4], abs=1e-5)
     unknown = label(labeller, Watched(**{**watched.__dict__, "success": None}))
     assert unknown.valid["advantage"].tolist() == [True] * 8 + [False]
-    assert unknown.columns["advantage"][4] == pytest.approx(-4 / 19 + value[8] - value[4], abs=1e-5)
+    chance = unknown.columns["success_probability"][4]  # steps cost what they would on the way to success, which is not sure
+    assert unknown.columns["advantage"][4] == pytest.approx(-4 / 19 * chance + value[8] - value[4], abs=1e-5)
 
 
 def test_the_same_labels_however_they_are_batched_and_cut(checkpoint: Checkpoint) -> None:

@@ -55,3 +55,12 @@ def test_the_same_generator_gives_the_same_and_nothing_asked_for_changes_nothing
     assert torch.equal(augmented(clips, config, generator(5)), augmented(clips, config, generator(5)))
     none = AugmentConfig(shift=0, zoom=0, brightness=0, contrast=0, saturation=0)
     assert torch.equal(augmented(clips, none, generator()), clips)
+
+
+def test_whole_numbers_are_zoomed_to_the_nearest_whole_number() -> None:
+    clips = torch.randint(0, 256, (3, 2, 8, 10, 3), generator=generator(), dtype=torch.uint8)
+    config = AugmentConfig(shift=0.2, zoom=0.4)
+    found = moved(clips, config, generator(7))
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, moved(clips.float(), config, generator(7)).round().to(torch.uint8))
+    assert not torch.equal(found, clips)

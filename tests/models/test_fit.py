@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,37 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     fit(first, Numbers(), CONFIG, 5, tmp_path)
     assert fit(again, Numbers(), CONFIG, 5, tmp_path)["resumed_at"] == 60
     assert weights(first) == weights(again)
+
+
+def test_what_runs_that_were_cut_have_spent_counts_too(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(), Numbers(dies_at=47), CONFIG, 5, tmp_path)
+    place = json.loads((tmp_path / "state.json").read_text())
+    assert place["spent"]["seconds"] > 0
+    assert place["last"]["error"] == curve(tmp_path)[3]["error"]
+    (tmp_path / "state.json").write_text(json.dumps({**place, "spent": {"seconds": 1000.0, "cpu_seconds": 500.0}}))
+    done = fit(Line(), Numbers(), CONFIG, 5, tmp_path)
+    assert done["before"] == {"seconds": 1000.0, "cpu_seconds": 500.0}
+    assert 1000 < done["seconds"] < 1100
+    assert 500 < done["cpu_seconds"] < 600
+    again = fit(Line(), Numbers(), CONFIG, 5, tmp_path)  # nothing is left to do
+    assert again["last"] == done["last"] != {}
+    assert again["seconds"] > 1000
+
+
+class Faint(Line):
+    """Says a figure that no number stands for."""
+
+    def loss(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        error, figures = super().loss(batch, generator)
+        return error, {**figures, "over_copy_db": torch.tensor(-torch.inf)}
+
+
+def test_figures_that_are_not_finite_are_null_on_disk(tmp_path: Path) -> None:
+    fit(Faint(), Numbers(), CONFIG, 5, tmp_path)
+    for text in [*(tmp_path / "curve.jsonl").read_text().splitlines(), (tmp_path / "state.json").read_text()]:
+        assert '"over_copy_db": null' in text
+    assert all(math.isnan(line["over_copy_db"]) for line in curve(tmp_path))
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:

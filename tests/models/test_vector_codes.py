@@ -127,6 +127,18 @@ def test_where_labels_are_made_a_row_stands_for_itself() -> None:
         assert torch.equal(looked_up(book.codes, codes), latent)
 
 
+def test_processes_that_train_together_take_over_the_codes_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = started(Nsvq(1, 2, size=2), [[[0.0, 1.0], [5.0, -2.0]]], count=1.0)
+    other = started(Nsvq(1, 2, size=2), [[[9.0, 9.0], [8.0, 8.0]]], count=1.0)
+    other.agree()  # alone
+    assert other.codes[0, 0].tolist() == [9.0, 9.0]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, source: tensor.copy_(first.codes.data if source == 0 else tensor))
+    other.agree()
+    assert torch.equal(other.codes, first.codes)
+    assert other.codes.requires_grad
+
+
 def test_bits_and_perplexity() -> None:
     assert Vq(4, 2, size=16).bits() == 16.0
     assert Nsvq(2, 2, size=8).bits() == 6.0

@@ -15,7 +15,7 @@ from pipelines.bench_label import Sizes, bench_label
 from tests.support.jobs import Inline, dataengine
 from tests.support.square_store import make_square_store
 
-SMALL = Sizes(train=12, test=6, demonstrations=8, real=4, cloned_labelled=6, played=6, timed=2, idm_steps=3, latent_steps=2)
+SMALL = Sizes(train=12, test=6, demonstrations=8, real=4, cloned_labelled=6, played=6, timed=2, idm_steps=3, latent_steps=102)  # codebooks begin after 100
 
 
 def silent(message: str) -> None:

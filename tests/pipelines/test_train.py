@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,20 @@ import pytest
 import torch
 
 from dataengine.core.errors import UsageError
+from dataengine.core.labelling import Watched
 from dataengine.core.objects import open_objects
 from dataengine.labels import idm
+from dataengine.labels.registry import open_labeller
 from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
+from dataengine.store.watching import watch
 from dataengine.versions.removal import plan_removal, remove
-from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _facts, prepare, train
+from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _chosen, _facts, prepare, train
 from pipelines.training_folder import begun
 from tests.support.square_store import make_square_store
 
 MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
+LATENT = {"size": [16, 16], "width": 8, "decoder_width": 8, "gaps_s": [0.1], "gap_s": 0.1}
 FIT = {"steps": 12, "batch_size": 8, "save_every": 5, "log_every": 3, "warmup_steps": 2}
 FILES = ["config.json", "curve.jsonl", "model.safetensors", "report.html", "train.json"]
 CONFIG = TrainingConfig(model=MODEL, fit=FIT, held_out=HeldOutConfig(share=0.34))
@@ -140,9 +144,81 @@ def test_body_and_rate_are_those_of_what_is_held_out_too(store: Path) -> None:
     assert (other.embodiment, other.rate_hz) == (None, None)
 
 
+def test_a_figure_that_nobody_can_tell_keeps_no_model_from_being_written(job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def standing(*asked: Any, **more: Any) -> Watched:
+        seen = watch(*asked, **more)
+        state = seen.columns["state"].copy()
+        state[:, 1] = 0.5  # never changes, so that nothing can be said of how well its change is told
+        return replace(seen, columns={**seen.columns, "state": state})
+
+    monkeypatch.setattr("pipelines.train.watch", standing)
+    config = TrainingConfig(model=LATENT, fit={**FIT, "steps": 3}, held_out=HeldOutConfig(share=0.34))
+    out = tmp_path / "latent"
+    found = train(replace(job, kind="latent", out=str(out), config=config))
+    told = found["held_out"]["probe_r2_state.square"]
+    assert isinstance(told[0], float)
+    assert told[1] is None
+    for name in ("train.json", "config.json"):
+        json.loads((out / name).read_text(), parse_constant=pytest.fail)
+    assert not (out / "run").exists()
+
+
+def test_settings_of_a_scale_stay_where_only_some_are_given(job: TrainJob) -> None:
+    small = replace(job, scale="small", config=TrainingConfig(model={"tokenizer": {"readout": "flat"}}))
+    told = _chosen(small).said["model"]
+    assert (told["width"], told["tokenizer"]["channels"], told["tokenizer"]["flow"], told["tokenizer"]["readout"]) == (256, [64, 128, 128], [1, 2, 4], "flat")
+    coded = replace(job, kind="latent", scale="small", config=TrainingConfig(model={"bottleneck": {"kind": "vq"}}))
+    assert _chosen(coded).said["model"]["bottleneck"]["tokens"] == 8  # as is usual of its kind, not the one of the scale's own
+
+
+def test_what_earlier_runs_spent_is_counted(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any, **__: Any) -> Iterator[Watched]:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "cut"
+    with monkeypatch.context() as cut:
+        cut.setattr("pipelines.train.watched", killed)  # once all steps are done
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(job, out=str(out)))
+    place = json.loads((out / "run" / "state.json").read_text())
+    (out / "run" / "state.json").write_text(json.dumps({**place, "spent": {"seconds": 900.0, "cpu_seconds": 800.0}}))
+    found = train(replace(job, out=str(out)))
+    assert found["model"] == trained["model"]
+    assert 900 < found["fit"]["seconds"] < 1000
+    assert 800 < found["fit"]["cpu_seconds"] < 900
+    assert found["fit"]["last"]["loss"] == trained["fit"]["last"]["loss"]
+    assert "before" not in found["fit"]
+
+
+def test_flow_and_ridge_is_solved_for_and_labels(job: TrainJob, tmp_path: Path) -> None:
+    linear = replace(job, kind="flow_ridge", config=TrainingConfig(held_out=HeldOutConfig(share=0.34)), out=str(tmp_path / "linear"))
+    found = train(linear)
+    assert sorted(path.name for path in (tmp_path / "linear").iterdir()) == ["config.json", "model.safetensors", "report.html", "train.json"]
+    assert found["samples"] == 4 * 59  # the last step of each episode has no picture after it
+    assert len(found["recipe"]["held_out"]["square"]) == found["held_out"]["episodes"] == 2
+    assert found["held_out"]["command"]["x"]["r2"] > 0.9
+    assert found["recipe"]["fit"] == {}
+    assert found["parameters"] > 500
+    labeller = open_labeller("flow_ridge", str(tmp_path / "linear"))
+    assert labeller.label_set("linear").trained_on == found["trained_on"]
+    assert labeller.label_set("linear").model == found["model"]
+    assert found["model"] in (tmp_path / "linear" / "report.html").read_text()
+    before = (tmp_path / "linear" / "model.safetensors").stat().st_mtime_ns
+    assert train(linear)["model"] == found["model"]
+    assert (tmp_path / "linear" / "model.safetensors").stat().st_mtime_ns == before
+    assert train(replace(linear, out=str(tmp_path / "again")))["model"] == found["model"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        (
+            {"kind": "latent", "config": TrainingConfig(model={"bottleneck": {"kind": "vq"}}, fit={"steps": 100})},
+            "begin after 100 steps, .* at least 101, got 100",
+        ),
+        ({"kind": "flow_ridge", "steps": 3, "ranks": 2, "config": TrainingConfig()}, "solved for in one go.*leave out --steps, --ranks"),
+        ({"kind": "flow_ridge", "config": TrainingConfig(fit={"batch_size": 3})}, "leave out fit"),
+        ({"kind": "flow_ridge", "config": TrainingConfig(model={"grid": 100})}, "grid: must be at most size"),
         ({"kind": "idn"}, "did you mean 'idm'"),
         ({"datasets": ("squares",)}, "did you mean 'square'"),
         ({"datasets": ()}, "must name a dataset"),
