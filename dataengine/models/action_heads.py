@@ -29,6 +29,7 @@ class HeadConfig(Config):
         reach: the outermost bins, in standard deviations of the target.
         scale: whether bins are even ("linear") or finer around 0 ("symlog").
         readout: what is taken of a distribution. A mean is the least off, but drawn to the middle where there are several answers (calibration undoes that on the whole); a median or the mode is less so.
+        mean_weight: of the squared error of the mean beside the likelihood. By the likelihood alone, rows that a model is unsure of hardly teach it what their mean is.
         balance: let each class of a gripper count alike, however rare it is.
     """
 
@@ -37,6 +38,7 @@ class HeadConfig(Config):
     reach: float = Setting(default=4.0, gt=0)
     scale: Literal["linear", "symlog"] = "linear"
     readout: Literal["mean", "median", "mode"] = "mean"
+    mean_weight: float = Setting(default=8.0, ge=0)
     balance: bool = True
 
 
@@ -106,6 +108,8 @@ class ActionHead(nn.Module):
         if self.shape.scaled:
             target = torch.where(there[:, None], scaled, 0.0)
             each = self._mixture_loss(numbers, target) if self.config.numbers == "mixture" else self._binned_loss(numbers, target)
+            if self.config.mean_weight:
+                each = each + self.config.mean_weight * (self._mean(numbers) - target).square()
             found["numbers"] = (each * there[:, None]).sum() / count
         for place, (logits, size) in enumerate(zip(levels.split(list(self.shape.levels), dim=-1) if self.shape.levels else (), self.shape.levels, strict=True)):
             weight = there.float()
@@ -138,6 +142,13 @@ class ActionHead(nn.Module):
             return Said(value, variance, odds, rotation, 3 * torch.exp(2 * log_sigma))
         return Said(value, variance, odds, value.new_zeros(*lead, 0, 3, 3), value.new_zeros(*lead, 0))
 
+    def _mean(self, numbers: Tensor) -> Tensor:
+        """Return (..., C) the means of distributions of numbers."""
+        if self.config.numbers == "binned":
+            return (numbers.softmax(-1) * self.centres).sum(-1)
+        log_weight, mean, _ = self._parts(numbers)
+        return (log_weight.exp() * mean).sum(-1)
+
     # numbers as bins
 
     def _binned_loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -155,7 +166,7 @@ class ActionHead(nn.Module):
         half = (self._bin_quantile(below, 0.84) - self._bin_quantile(below, 0.16)) / 2
         variance = half.square()
         if self.config.readout == "mean":
-            return (p * self.centres).sum(-1), variance
+            return self._mean(logits), variance
         if self.config.readout == "mode":  # the mean of the likeliest bin and its neighbours
             best = p.argmax(-1, keepdim=True)
             near = torch.cat([(best + by).clamp(0, len(self.centres) - 1) for by in (-1, 0, 1)], dim=-1)
@@ -190,7 +201,7 @@ class ActionHead(nn.Module):
         weight = log_weight.exp()
         half = (self._mixture_quantile(weight, mean, sigma, 0.84) - self._mixture_quantile(weight, mean, sigma, 0.16)) / 2
         if self.config.readout == "mean":
-            return (weight * mean).sum(-1), half.square()
+            return self._mean(numbers), half.square()
         if self.config.readout == "mode":
             best = (log_weight - sigma.log()).argmax(-1, keepdim=True)
             return mean.gather(-1, best)[..., 0], half.square()

@@ -15,12 +15,13 @@ def head(**settings: object) -> ActionHead:
 
 def test_a_target_between_two_bins_counts_for_both() -> None:
     """Bins at -4, -2, 0, 2, 4: a target of 0.5 is a quarter of the way from 0 to 2."""
-    one = head(numbers="binned", bins=5)
     logits = torch.log(torch.tensor([[[0.1, 0.1, 0.5, 0.2, 0.1]]]))
-    loss = one.loss(
-        (logits, torch.zeros(1, 0), torch.zeros(1, 0, 7)), torch.tensor([[0.5]]), torch.zeros(1, 0).long(), torch.zeros(1, 0, 3, 3), torch.tensor([True])
-    )
-    assert float(loss["numbers"]) == pytest.approx(-0.75 * math.log(0.5) - 0.25 * math.log(0.2))
+    said = (logits, torch.zeros(1, 0), torch.zeros(1, 0, 7))
+    target = (torch.tensor([[0.5]]), torch.zeros(1, 0).long(), torch.zeros(1, 0, 3, 3), torch.tensor([True]))
+    likelihood = -0.75 * math.log(0.5) - 0.25 * math.log(0.2)
+    assert float(head(numbers="binned", bins=5, mean_weight=0).loss(said, *target)["numbers"]) == pytest.approx(likelihood)
+    mean = -4 * 0.1 - 2 * 0.1 + 2 * 0.2 + 4 * 0.1
+    assert float(head(numbers="binned", bins=5, mean_weight=3).loss(said, *target)["numbers"]) == pytest.approx(likelihood + 3 * (mean - 0.5) ** 2)
 
 
 def test_bins_are_read_as_mean_median_and_mode() -> None:
@@ -45,8 +46,9 @@ def test_a_mixture_is_read_as_mean_median_and_mode() -> None:
     assert float(found["mean"]) == pytest.approx(0.2, abs=1e-4)
     assert float(found["mode"]) == pytest.approx(-1.0, abs=1e-4)
     assert float(found["median"]) == pytest.approx(-1 + sigma * float(torch.special.ndtri(torch.tensor(0.5 / 0.7))), abs=1e-3)
-    loss = head(numbers="mixture").loss(said, torch.tensor([[3.0]]), torch.zeros(1, 0).long(), torch.zeros(1, 0, 3, 3), torch.tensor([True]))
-    assert float(loss["numbers"]) == pytest.approx(-math.log(0.3 / sigma), abs=1e-3)
+    target = (torch.tensor([[3.0]]), torch.zeros(1, 0).long(), torch.zeros(1, 0, 3, 3), torch.tensor([True]))
+    assert float(head(numbers="mixture", mean_weight=0).loss(said, *target)["numbers"]) == pytest.approx(-math.log(0.3 / sigma), abs=1e-3)
+    assert float(head(numbers="mixture", mean_weight=2).loss(said, *target)["numbers"]) == pytest.approx(-math.log(0.3 / sigma) + 2 * (0.2 - 3) ** 2, abs=1e-3)
 
 
 def test_a_rare_gripper_class_counts_as_much_as_a_common_one() -> None:
