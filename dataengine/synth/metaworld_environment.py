@@ -1,6 +1,7 @@
 """Meta-World's tasks as environments: commands held to 20 Hz, pictures without what software renderers are slow at.
 
 The library renders with shadows, reflections and multisampling, which cost ten times the rest where no GPU renders; this one asks for none of them, in a renderer of its own.
+A pixel is the mean of what is rendered within it, as in a camera, at twice the time of one point for each: of points alone, motion of less than a pixel is hardly to be seen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataengine.core.column import ActionSpace, Camera, Column, Gripper
 from dataengine.core.environment import ACTION, EnvironmentFacts, Observed
 from dataengine.core.errors import UnknownName, UsageError
 
-VERSION = "1"
+VERSION = "2"  # 1 rendered one point a pixel
 HELD = 4  # simulated control steps of 12.5 ms for one command, each of which moves the target of the hand by 0.01 m: 20 Hz
 RATE_HZ = 20.0
 MAX_STEPS = 60  # the scripts of most tasks are done within 20; the simulator itself allows 125
@@ -29,6 +30,7 @@ CAMERA_AT_M = (0.75, 0.075, 0.7)  # nearer than the library has it: the arm fill
 STREAM = "observation.images.front"
 STATE, WHOLE, CONTACT = "observation.state", "observation.environment_state", "contact"
 SHADOW_PX = 256
+POINTS = 4  # along each side of a pixel
 OBSERVATION = 39
 INSTALL = "pip install 'robot-dataengine[sim]'"
 
@@ -71,6 +73,13 @@ def _columns(height: int, width: int) -> dict[str, Column]:
     return {column.name: column for column in columns}
 
 
+def pixel_means(picture: Array, points: int) -> Array:
+    """Return a picture (H, W, 3) uint8 whose pixels are the means of so many points along each side, of one (points H, points W, 3), rounded to the nearest."""
+    height, width = (side // points for side in picture.shape[:2])
+    sums = picture.reshape(height, points, width, points, 3).sum(axis=(1, 3), dtype=np.uint32)
+    return ((sums + points**2 // 2) // points**2).astype(np.uint8)
+
+
 class MetaWorldEnvironment:
     """One task of Meta-World, by name ("push-v3"), seen by the camera `corner2` from nearer by, which stands on its head in the library and upright here."""
 
@@ -86,7 +95,7 @@ class MetaWorldEnvironment:
         self._world.seeded_rand_vec, self._world._freeze_rand_vec = True, False  # the places of things are drawn anew, from the seed
         self._script: Any = scripts[task]()
         self._task = task.rsplit("-", 1)[0].replace("-", " ")
-        settings = {"height": height, "width": width, "camera": CAMERA, "camera_at_m": list(CAMERA_AT_M), "held": HELD}
+        settings = {"height": height, "width": width, "camera": CAMERA, "camera_at_m": list(CAMERA_AT_M), "held": HELD, "points_a_pixel": POINTS**2}
         self._facts = EnvironmentFacts(
             f"metaworld:{task}",
             VERSION,
@@ -100,11 +109,12 @@ class MetaWorldEnvironment:
             "metaworld_sawyer",
             settings,
         )
-        self._renderer = self._open(height, width)
+        self._renderer = self._open(POINTS * height, POINTS * width)
 
     def _open(self, height: int, width: int) -> Any:
         model, flag = self._world.model, self._mujoco.mjtRndFlag
         model.vis.quality.shadowsize, model.vis.quality.offsamples = SHADOW_PX, 0
+        model.vis.global_.offheight, model.vis.global_.offwidth = max(height, model.vis.global_.offheight), max(width, model.vis.global_.offwidth)
         model.camera(CAMERA).pos[:] = CAMERA_AT_M
         try:
             renderer = self._mujoco.Renderer(model, height, width)
@@ -152,7 +162,8 @@ class MetaWorldEnvironment:
     def render(self) -> Mapping[str, Array]:
         """Return the picture, upright."""
         self._renderer.update_scene(self._world.data, camera=CAMERA)
-        return {STREAM: np.ascontiguousarray(self._renderer.render()[::-1, ::-1])}  # rolled by half a turn: one flip alone would mirror the world
+        upright = self._renderer.render()[::-1, ::-1]  # rolled by half a turn: one flip alone would mirror the world
+        return {STREAM: pixel_means(upright, POINTS)}
 
     def expert(self) -> Array | None:
         """Return what the library's script for the task would do."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from importlib.util import find_spec
 
@@ -7,16 +8,30 @@ import numpy as np
 import pytest
 
 from dataengine.core.errors import UsageError
-from dataengine.synth.metaworld_environment import CONTACT, STATE, STREAM, MetaWorldEnvironment, render_library
-
-# Not by importing it: MuJoCo chooses the library that it renders with as it is imported, and the environment tells it which.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("metaworld") is None, reason="the simulator is not installed: pip install 'robot-dataengine[sim]'"),
-    pytest.mark.skipif(render_library() is None, reason="neither EGL nor OSMesa is installed"),
-]
+from dataengine.synth.metaworld_environment import CONTACT, STATE, STREAM, MetaWorldEnvironment, pixel_means, render_library
 
 
+def simulated(test: Callable[[], None]) -> Callable[[], None]:
+    """Mark a test that plays: not by importing the simulator, since MuJoCo chooses the library that it renders with as it is imported, and the environment tells it which."""
+    marks = (
+        pytest.mark.slow,
+        pytest.mark.skipif(find_spec("metaworld") is None, reason="the simulator is not installed: pip install 'robot-dataengine[sim]'"),
+        pytest.mark.skipif(render_library() is None, reason="neither EGL nor OSMesa is installed"),
+    )
+    for mark in marks:
+        test = mark(test)
+    return test
+
+
+def test_a_pixel_is_the_mean_of_its_points() -> None:
+    picture = np.zeros((2, 4, 3), np.uint8)
+    picture[:, :2, 0] = [[0, 255], [255, 255]]
+    picture[1, 3] = [2, 3, 1]
+    assert pixel_means(picture, 2).tolist() == [[[191, 0, 0], [1, 1, 0]]]  # 191.25; 0.5, 0.75 and 0.25
+    assert pixel_means(picture, 1).tolist() == picture.tolist()
+
+
+@simulated
 def test_a_command_of_one_is_four_centimetres() -> None:
     with closing(MetaWorldEnvironment("push-v3")) as world:
         world.reset(1)
@@ -31,6 +46,7 @@ def test_a_command_of_one_is_four_centimetres() -> None:
         assert not bool(seen.values[CONTACT])
 
 
+@simulated
 def test_pictures_stand_upright_and_are_not_mirrored() -> None:
     with closing(MetaWorldEnvironment("push-v3", 64, 96)) as world:
         world.reset(1)
@@ -42,6 +58,7 @@ def test_pictures_stand_upright_and_are_not_mirrored() -> None:
         assert red[:, :48].sum() > 2 * red[:, 48:].sum()
 
 
+@simulated
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(UsageError, match=r"unknown Meta-World task 'pusk-v3'.*did you mean 'push-v3'"):
         MetaWorldEnvironment("pusk-v3")
