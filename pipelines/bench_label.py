@@ -29,6 +29,7 @@ from dataengine.synth.rollout import Play
 from pipelines.bench_label_figures import collected_figures, downstream_figures, goals_met, idm_figures, latent_figures
 from pipelines.children import Died, Limits
 from pipelines.collect import CollectJob, collect
+from pipelines.config import IngestConfig
 from pipelines.downstream import GateJob, gate
 from pipelines.label import LabelJob
 from pipelines.label import run as run_labelling
@@ -177,7 +178,8 @@ def _collect(bench: Bench) -> None:
         _require_asked(bench, begun, whole=False)
     for dataset, (episodes, seed, noise) in _asked(bench.sizes).items():
         bench.tell(f"collecting {episodes} episodes of {bench.environment} as {dataset}")
-        job = CollectJob(bench.environment, bench.store, dataset, episodes, seed, Play("expert", noise), SIZE, command=f"bench label, {dataset}")
+        play, exact = Play("expert", noise), IngestConfig(lossless=True)  # so that figures are the models', not the encoder's
+        job = CollectJob(bench.environment, bench.store, dataset, episodes, seed, play, SIZE, config=exact, command=f"bench label, {dataset}")
         report = collect(job, bench.runtime, lambda message, done, total: None)
         if report.rejected:
             raise UsageError(f"bench label: {report.rejected} episodes of {bench.environment} could not be recorded; see `dataengine rejects {bench.store}`")
