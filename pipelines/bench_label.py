@@ -36,7 +36,8 @@ from pipelines.label import run as run_labelling
 from pipelines.label_speed import Measuring
 from pipelines.label_unit import Opening
 from pipelines.runtime import Runtime
-from pipelines.train import TrainingConfig, TrainJob, train
+from pipelines.train import train
+from pipelines.training_job import TrainingConfig, TrainJob
 
 PARTS = ("idm", "latent", "downstream", "speed")
 DATA = "bench-data"  # the tag of the version that everything learns from and is judged by

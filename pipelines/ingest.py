@@ -24,6 +24,7 @@ from dataengine.store.store import create_store
 from pipelines.children import Died, Limits
 from pipelines.config import IngestConfig
 from pipelines.hiding import hide, text_of
+from pipelines.job_report import JobReport
 from pipelines.plan import Plan, PlannedItem, find_items, make_plan
 from pipelines.runtime import Runtime
 from pipelines.scratch import remove_abandoned
@@ -49,27 +50,13 @@ class IngestJob:
 
 
 @dataclass
-class Report:
-    """What a job did; found = landed + skipped + rejected."""
+class Report(JobReport):
+    """What a job did with recordings."""
 
-    found: int = 0
-    landed: int = 0
-    skipped: int = 0
-    rejected: int = 0
-    ignored: int = 0
-    steps: int = 0
-    bytes: int = 0
-    version: int | None = None
     datasets: dict[str, dict[str, int]] = field(default_factory=dict)
     problems: list[dict[str, Any]] = field(default_factory=list)
-    rejects: list[dict[str, Any]] = field(default_factory=list)
-    ignored_files: list[str] = field(default_factory=list)
-    units: int = 0
-    seconds: float = 0.0
     read_bytes: int = 0
     stored_bytes: int = 0
-    job: str = ""
-    store: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import polars as pl
 
@@ -23,6 +22,7 @@ from dataengine.store.row import Row
 from dataengine.store.store import Store
 from pipelines.children import Died, Limits
 from pipelines.ingest import Progress, _silent, require_conditional_put
+from pipelines.job_report import JobReport
 from pipelines.label_episodes import Refused
 from pipelines.label_unit import Labelling, LabelResult, LabelUnit, Opening, abstaining
 from pipelines.runtime import Runtime, Share
@@ -57,36 +57,17 @@ class LabelJob:
 
 
 @dataclass
-class LabelReport:
-    """What a job did; found = landed + skipped + rejected, in episodes. `abstained` are values that were left out, `seconds_of` where the actors' time went."""
+class LabelReport(JobReport):
+    """What a job did with episodes. `abstained` are values that were left out, `seconds_of` where the actors' time went."""
 
-    found: int = 0
-    landed: int = 0
-    skipped: int = 0
-    rejected: int = 0
-    ignored: int = 0
-    steps: int = 0
     abstained: int = 0
-    bytes: int = 0
-    version: int | None = None
     read: int | None = None
     label_set: str = ""
     method: str = ""
     model: str = ""
     recipe: str = ""
-    rejects: list[dict[str, Any]] = field(default_factory=list)
-    ignored_files: list[str] = field(default_factory=list)
-    units: int = 0
     actors: int = 0
-    seconds: float = 0.0
     seconds_of: dict[str, float] = field(default_factory=dict)
-    job: str = ""
-    store: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0 where every episode has its labels, 3 where some were refused."""
-        return 3 if self.rejected else 0
 
 
 def _require_choices(job: LabelJob) -> None:

@@ -18,7 +18,8 @@ from dataengine.labels.idm_bodies import Body
 from dataengine.labels.idm_columns import command_column, displacement_column
 from dataengine.labels.idm_targets import body_number, calibrated_on
 from dataengine.labels.idm_windows import needs_of, require_rate, step_places, target_answers, window_seconds
-from dataengine.models.calibration import Calibration, Voted, answered, entry_sigmas, vote
+from dataengine.labels.voted_labels import VotedTarget, labels_of_votes
+from dataengine.models.calibration import Calibration, vote
 from dataengine.models.inverse_dynamics import InverseDynamicsConfig
 from dataengine.models.inverse_dynamics_fit import IdmModule, seen_transitions
 
@@ -143,21 +144,14 @@ class IdmLabeller:
     def labels(self, episode: Watched, answers: Mapping[str, Array]) -> Labels:
         """Return the labels of an episode."""
         number = self.body_of(episode)
-        found: dict[str, Any] = {name: {} for name in ("columns", "specs", "valid", "low", "high", "confidence")}
+        rows = []
         for target, spec in self._specs[number].items():
-            column = self._column(number, target, spec)
             places, counts = step_places(target, episode, self._config)
             own = _own(target_answers(answers, target), spec)
-            voted = vote(places, counts & answers["seen"], own, self._calibrations[number][target], episode.steps)
-            values, low, high, confidence = told_of(spec, voted, self._calibrations[number][target])
-            shape = (episode.steps, *(int(size or 1) for size in column.shape))
-            found["columns"][column.name], found["low"][column.name], found["high"][column.name] = (
-                each.astype(column.dtype).reshape(shape) for each in (values, low, high)
-            )
-            found["specs"][column.name] = column
-            found["valid"][column.name] = voted.windows > 0
-            found["confidence"][column.name] = np.where(voted.windows > 0, confidence, 0).astype(np.float32)
-        return Labels(**found)
+            calibration = self._calibrations[number][target]
+            voted = vote(places, counts & answers["seen"], own, calibration, episode.steps)
+            rows.append(VotedTarget(self._column(number, target, spec), spec, voted, calibration))
+        return labels_of_votes(rows)
 
     def _column(self, number: int, target: str, spec: ActionSpec) -> Column:
         body = self._bodies[number]
@@ -175,28 +169,3 @@ def _own(answers: Mapping[str, Array], spec: ActionSpec) -> dict[str, Array]:
     widths = {"value": wide, "variance": wide, "rotation": turns, "turn_variance": turns}
     widths |= {f"odds{place}": count for place, count in enumerate(spec.level_counts)}
     return {name: answers[name][:, :, :width] for name, width in widths.items()}
-
-
-def told_of(spec: ActionSpec, voted: Voted, calibration: Calibration) -> tuple[Array, Array, Array, Array]:
-    """Return the label (T, D), the ends of its 68 % interval, and the confidence (T,): the mean over entries of how much of what usually varies is known."""
-    values, shares = answered(spec, voted, calibration)
-    sigma = entry_sigmas(spec, voted, calibration)
-    half = sigma * np.array(calibration.reach68)
-    low, high = values - half, values + half
-    known = np.ones((len(values), 0))
-    if spec.scaled_entries:
-        spreads = np.array([spread for part in spec.of_kind("scaled") for spread in part.spread])
-        known = np.concatenate([known, 1 / (1 + np.square(half[:, list(spec.scaled_entries)] / spreads))], axis=1)
-    for place, part in enumerate(spec.of_kind("levels")):
-        entry, share = part.entries[0], shares[place]
-        order = np.argsort(-share, axis=1)
-        taken = np.cumsum(np.take_along_axis(share, order, axis=1), axis=1) - np.take_along_axis(share, order, axis=1) < 0.68  # until 68 % are among them
-        levels = np.array(part.levels)[order]
-        low[:, entry], high[:, entry] = np.where(taken, levels, np.inf).min(axis=1), np.where(taken, levels, -np.inf).max(axis=1)
-        known = np.concatenate([known, share.max(axis=1, keepdims=True)], axis=1)
-    for part in spec.of_kind("rotation"):
-        unit = part.gain if part.rotation in ("rpy", "rotvec") else 1.0
-        angle = half[:, part.entries[0]] * unit * np.sqrt(3) / part.spread[0]
-        known = np.concatenate([known, 1 / (1 + np.square(angle))[:, None]], axis=1)
-    confidence = known.mean(axis=1) if known.shape[1] else np.ones(len(values))
-    return values, low, high, np.clip(confidence, 0, 1)

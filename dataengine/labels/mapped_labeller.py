@@ -17,10 +17,10 @@ from dataengine.core.labelling import Needs, Watched
 from dataengine.core.labels import Labels, LabelSet
 from dataengine.labels.idm_bodies import Body
 from dataengine.labels.idm_columns import command_column, displacement_column
-from dataengine.labels.idm_labeller import told_of
 from dataengine.labels.idm_targets import body_number, calibrated_on
 from dataengine.labels.idm_windows import steps_in
 from dataengine.labels.latent_labeller import GAP, ROWS, LatentLabeller
+from dataengine.labels.voted_labels import VotedTarget, labels_of_votes
 from dataengine.models.calibration import Calibration, vote
 
 if TYPE_CHECKING:
@@ -157,19 +157,12 @@ class MappedLabeller:
 
     def labels(self, episode: Watched, answers: Mapping[str, Array]) -> Labels:
         number = self.body_of(episode)
-        found: dict[str, Any] = {name: {} for name in ("columns", "specs", "valid", "low", "high", "confidence")}
+        rows = []
         for target, each in self._targets[number].items():
-            column = self._column(number, target, each.spec)
             parts, places, there = self.spoken(answers, number, target)
             voted = vote(places, there, parts, each.calibration, episode.steps)
-            values, low, high, confidence = told_of(each.spec, voted, each.calibration)
-            shape = (episode.steps, *(int(size or 1) for size in column.shape))
-            for name, numbers in (("columns", values), ("low", low), ("high", high)):
-                found[name][column.name] = numbers.astype(column.dtype).reshape(shape)
-            found["specs"][column.name] = column
-            found["valid"][column.name] = there[:, 0]
-            found["confidence"][column.name] = np.where(there[:, 0], confidence, 0).astype(np.float32)
-        return Labels(**found)
+            rows.append(VotedTarget(self._column(number, target, each.spec), each.spec, voted, each.calibration))
+        return labels_of_votes(rows)
 
     def _column(self, number: int, target: str, spec: ActionSpec) -> Column:
         body = self._bodies[number]

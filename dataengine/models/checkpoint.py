@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from dataengine.core.digest import digest_bytes, digest_json
 from dataengine.core.errors import UsageError
+from dataengine.models.json_document import json_document
 
 WEIGHTS, CONFIG, TRAIN = "model.safetensors", "config.json", "train.json"
 FORMAT = "dataengine-model"
 FORMAT_VERSION = 1
-MAX_JSON_BYTES = 64 << 20
+DOCUMENT = ("a model's JSON", "name a folder that `dataengine train` wrote")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     from safetensors.torch import load_file
 
     source = Path(folder)
-    config = _document(source / CONFIG)
-    train = _document(source / TRAIN)
+    config = json_document(source / CONFIG, *DOCUMENT)
+    train = json_document(source / TRAIN, *DOCUMENT)
     if config.pop("format", None) != FORMAT or config.pop("format_version", None) != FORMAT_VERSION:
         raise UsageError(f"{source / CONFIG}: expected a {FORMAT} of version {FORMAT_VERSION}; use a dataengine that knows it")
     kind, digest = str(config.pop("kind", "")), config.pop("model", None)
@@ -100,16 +101,4 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise UsageError(
             f"{source}: expected the model {digest}, found weights and a configuration whose digest is {found.digest}; copy the model's folder anew"
         )
-    return found
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UsageError(f"{path}: must be smaller than {MAX_JSON_BYTES} bytes")
-        found = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"{path}: expected a model's JSON, got: {str(error)[:200]}; name a folder that `dataengine train` wrote") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: expected a model's JSON object, got {type(found).__name__}; name a folder that `dataengine train` wrote")
     return found

@@ -6,7 +6,6 @@ unpickled. The weights do not change and are no part of the model that is traine
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from dataengine.core.digest import digest_bytes
 from dataengine.core.errors import UnknownName, UsageError
+from dataengine.models.json_document import json_document
 
-MAX_JSON_BYTES = 16 << 20
+DOCUMENT = ("the JSON of an encoder", "name a folder with config.json and model.safetensors")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -117,18 +117,6 @@ LAYOUTS: dict[str, Layout] = {
 ALIASES = {"siglip": "siglip_vision_model"}
 
 
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UsageError(f"{path}: must be smaller than {MAX_JSON_BYTES} bytes")
-        found = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"{path}: expected the JSON of an encoder, got: {str(error)[:200]}; name a folder with config.json and model.safetensors") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: expected a JSON object, got {type(found).__name__}")
-    return found
-
-
 def _weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of a folder by name, and the digest of the files that hold them."""
     from safetensors import SafetensorError
@@ -137,7 +125,7 @@ def _weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     index = folder / "model.safetensors.index.json"
     files = [folder / "model.safetensors"]
     if not files[0].exists() and index.exists():
-        names = sorted({str(name) for name in _document(index).get("weight_map", {}).values()})
+        names = sorted({str(name) for name in json_document(index, *DOCUMENT).get("weight_map", {}).values()})
         files = [folder / name for name in names if "/" not in name and "\\" not in name]
     found: dict[str, Tensor] = {}
     try:
@@ -154,7 +142,7 @@ class FrozenVit(nn.Module):
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         folder = Path(folder)
-        config = _document(folder / "config.json")
+        config = json_document(folder / "config.json", *DOCUMENT)
         kind = str(config.get("model_type"))
         kind = ALIASES.get(kind, kind)
         if kind not in LAYOUTS:
@@ -182,7 +170,7 @@ class FrozenVit(nn.Module):
         mean, std = self.layout.normalised
         steps = folder / "preprocessor_config.json"
         if steps.exists():
-            document = _document(steps)
+            document = json_document(steps, *DOCUMENT)
             mean, std = document.get("image_mean") or mean, document.get("image_std") or std
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)

@@ -77,7 +77,7 @@ def pixel_means(picture: Array, points: int) -> Array:
     """Return a picture (H, W, 3) uint8 whose pixels are the means of so many points along each side, of one (points H, points W, 3), rounded to the nearest."""
     height, width = (side // points for side in picture.shape[:2])
     sums = picture.reshape(height, points, width, points, 3).sum(axis=(1, 3), dtype=np.uint32)
-    return ((sums + points**2 // 2) // points**2).astype(np.uint8)
+    return np.asarray((sums + points**2 // 2) // points**2, dtype=np.uint8)
 
 
 class MetaWorldEnvironment:

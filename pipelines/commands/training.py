@@ -9,8 +9,8 @@ from dataengine.core.config import read_config
 from dataengine.view.training_page import figure_rows
 from pipelines.commands.printing import count, note, print_json, table
 from pipelines.runtime import Runtime
-from pipelines.train import TrainingConfig, TrainJob
 from pipelines.train import train as run_training
+from pipelines.training_job import TrainingConfig, TrainJob
 
 SHOWN = 8  # figures of a step on a line
 

@@ -17,7 +17,8 @@ from dataengine.store.store import open_store
 from dataengine.synth.rollout import Play
 from pipelines.collect import CollectJob, collect
 from pipelines.ingest import _silent
-from pipelines.train import TrainingConfig, TrainJob, train
+from pipelines.train import train
+from pipelines.training_job import TrainingConfig, TrainJob
 from tests.support.jobs import Inline, dataengine
 from tests.support.labels import label, label_set
 

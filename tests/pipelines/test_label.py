@@ -399,7 +399,7 @@ def test_labels_of_an_older_version_are_read_from_it(store: Path, model: Path) -
         ({"where": "steps > 100"}, "expected episodes to label, found none for which 'steps > 100' holds"),
         ({"abstain": 1.5}, r"--abstain: must be a confidence above 0 and up to 1, got 1.5"),
         ({"label_set": "Look At"}, "label set"),
-        ({"opening": Opening("square", SQUARE, "nowhere")}, r"nowhere/config.json: expected a model's JSON, .*; name a folder that `dataengine train` wrote"),
+        ({"opening": Opening("square", SQUARE, "nowhere")}, r"nowhere/config.json: must be a model's JSON, .*; name a folder that `dataengine train` wrote"),
         ({"opening": Opening("square", SQUARE)}, "label square: needs a model, got none; name the folder of one with --model"),
         ({"opening": Opening("square", Method(alone=lambda options: None), "here")}, "label square: needs no model, got here; leave out --model"),  # type: ignore[arg-type,return-value]
     ],

@@ -27,8 +27,10 @@ from dataengine.models.checkpoint import load_checkpoint
 from dataengine.store.store import open_store
 from dataengine.store.watching import watch
 from dataengine.versions.removal import plan_removal, remove
-from pipelines.train import HeldOutConfig, TrainingConfig, TrainJob, _chosen, _facts, prepare, train
+from pipelines.train import train
+from pipelines.training_data import dataset_facts
 from pipelines.training_folder import begun
+from pipelines.training_job import HeldOutConfig, TrainingConfig, TrainJob, chosen_model, prepare
 from tests.support.square_store import make_square_store
 
 MODEL = {"size": [16, 16], "width": 16, "depth": 1, "heads": 2, "before_s": 0.0, "after_s": 0.1, "tokenizer": {"channels": [8], "strides": [4]}}
@@ -139,7 +141,7 @@ def test_body_and_rate_are_those_of_what_is_held_out_too(store: Path) -> None:
     mixed = every.with_columns(
         embodiment=pl.when(first).then(pl.lit("crab")).otherwise(pl.col("embodiment")), rate_hz=pl.when(first).then(25.0).otherwise(pl.col("rate_hz"))
     )
-    same, other = (_facts(opened, "square", every[1:], rows, None, {}) for rows in (every, mixed))
+    same, other = (dataset_facts(opened, "square", every[1:], rows, None, {}) for rows in (every, mixed))
     assert (same.embodiment, same.rate_hz) == (every["embodiment"][0], 20.0)
     assert (other.embodiment, other.rate_hz) == (None, None)
 
@@ -151,7 +153,7 @@ def test_a_figure_that_nobody_can_tell_keeps_no_model_from_being_written(job: Tr
         state[:, 1] = 0.5  # never changes, so that nothing can be said of how well its change is told
         return replace(seen, columns={**seen.columns, "state": state})
 
-    monkeypatch.setattr("pipelines.train.watch", standing)
+    monkeypatch.setattr("pipelines.training_data.watch", standing)
     config = TrainingConfig(model=LATENT, fit={**FIT, "steps": 3}, held_out=HeldOutConfig(share=0.34))
     out = tmp_path / "latent"
     found = train(replace(job, kind="latent", out=str(out), config=config))
@@ -165,10 +167,10 @@ def test_a_figure_that_nobody_can_tell_keeps_no_model_from_being_written(job: Tr
 
 def test_settings_of_a_scale_stay_where_only_some_are_given(job: TrainJob) -> None:
     small = replace(job, scale="small", config=TrainingConfig(model={"tokenizer": {"readout": "flat"}}))
-    told = _chosen(small).said["model"]
+    told = chosen_model(small).said["model"]
     assert (told["width"], told["tokenizer"]["channels"], told["tokenizer"]["flow"], told["tokenizer"]["readout"]) == (256, [64, 128, 128], [1, 2, 4], "flat")
     coded = replace(job, kind="latent", scale="small", config=TrainingConfig(model={"bottleneck": {"kind": "vq"}}))
-    assert _chosen(coded).said["model"]["bottleneck"]["tokens"] == 8  # as is usual of its kind, not the one of the scale's own
+    assert chosen_model(coded).said["model"]["bottleneck"]["tokens"] == 8  # as is usual of its kind, not the one of the scale's own
 
 
 def test_what_earlier_runs_spent_is_counted(job: TrainJob, trained: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
