@@ -54,7 +54,7 @@ def training_facts(prepared: Prepared, fields: Mapping[str, FieldSpec], batches:
     known: dict[str, tuple[int, int, str]] = {}
     for name in prepared.job.datasets:
         rows, every = (rows_of(store, name, condition) for condition in (_condition(prepared, name), prepared.job.where))
-        for row in rows.select("episode_id", "steps", "success", "tasks").iterrows_of(named=True):
+        for row in rows.select("episode_id", "steps", "success", "tasks").iter_rows(named=True):
             known[row["episode_id"]] = (row["steps"] or 0, -1 if row["success"] is None else int(row["success"]), (row["tasks"] or [name])[0])
         datasets.append(dataset_facts(store, name, rows, every, _condition(prepared, name), fields))
     told = [known.get(batches.episode_id(number), (0, -1, "")) for number in range(batches.episodes)]
@@ -72,7 +72,7 @@ def dataset_facts(store: Store, dataset: str, rows: Any, every: Any, condition: 
     members: dict[str, list[Column]] = {}
     statistics: dict[str, ColumnStatistics] = {}
     found = statistics_of(dataset_statistics(store, dataset, condition))
-    for row in rows.unique("features", maintain_order=True, keep="first").iterrows_of(named=True):
+    for row in rows.unique("features", maintain_order=True, keep="first").iter_rows(named=True):
         known = store.columns(row)
         for name in fields:
             names = columns_of(name, known)
@@ -100,7 +100,7 @@ def watched(prepared: Prepared, needs: Needs, learning: bool = False) -> Iterato
         for dataset in prepared.job.datasets:
             held = set(prepared.held[dataset])
             rows: list[Row] = [
-                row for row in rows_of(shards.store, dataset, prepared.job.where).iterrows_of(named=True) if (row["episode_id"] in held) != learning
+                row for row in rows_of(shards.store, dataset, prepared.job.where).iter_rows(named=True) if (row["episode_id"] in held) != learning
             ]
             for row in sorted(rows, key=lambda row: (row["shard"], row["ordinal"])):
                 if row["steps"] != 0:
