@@ -82,9 +82,12 @@ def _window(part: Watched, step: int, name: str, spec: FieldSpec) -> tuple[Array
         rows = np.clip(wanted, 0, part.steps - 1)
         pad = rows != wanted
     group, there = (part.pictures, part.seen) if name in part.pictures else (part.columns, part.valid)
-    if name not in group:
+    if name in group:
+        values, pad = group[name][rows], pad | ~there[name][rows]
+    elif spec.size is None:  # as the loader has it: a model may learn the displacement alone
+        values, pad = np.zeros((len(rows), 1), np.float32), np.ones(len(rows), np.bool_)
+    else:
         raise UsageError(f"episode {part.episode_id} of {part.dataset}: has no {name!r} for the model to learn from")
-    values, pad = group[name][rows], pad | ~there[name][rows]
     return (values[0], pad[0]) if spec.seconds is None and spec.steps is None else (values, pad)
 
 

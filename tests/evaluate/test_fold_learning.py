@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from dataengine.core.errors import UnknownName
+from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.training import FieldSpec
 from dataengine.evaluate.fold_learning import PartBatches, facts_of, learner_of
@@ -32,6 +32,17 @@ def test_windows_are_those_around_the_step_and_what_lies_beyond_is_marked() -> N
                 if not beyond:
                     assert (batch["camera:primary"][row, place].numpy() == part.pictures["camera:primary"][step + offset]).all()
             assert bool(batch["action_is_pad"][row, 1]) is (step == part.steps - 1)
+
+
+def test_numbers_that_a_part_lacks_are_beyond_and_pictures_must_be_there() -> None:
+    part = watched_square(1, steps=5)
+    silent = replace(part, columns={"state": part.columns["state"]})
+    batch = next(iter(PartBatches([silent], {"action": FieldSpec(steps=(0, 1)), "state": FieldSpec()}, 4, seed=3)))
+    assert batch["action"].shape == (4, 2, 1)
+    assert bool(batch["action_is_pad"].all())
+    assert not bool(batch["state_is_pad"].any())
+    with pytest.raises(UsageError, match="has no 'camera:wrist' for the model to learn from"):
+        next(iter(PartBatches([silent], {"camera:wrist": FieldSpec(steps=(0,), size=(8, 8))}, 4, seed=3)))
 
 
 def test_each_sample_comes_once_an_epoch_and_the_order_is_the_seeds() -> None:
