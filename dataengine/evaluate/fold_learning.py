@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.labelling import Labeller, Watched
 from dataengine.core.randomness import hash64
 from dataengine.core.training import DatasetFacts, FieldSpec, TrainingFacts
-from dataengine.evaluate.folds import Fold
+from dataengine.evaluate.folds import Fold, Part
 from dataengine.evaluate.label_trial import Learner
 from dataengine.evaluate.viewing import Viewer
 from dataengine.stats.summary import ColumnSummary
 
 KINDS = ("idm",)
-HELD_OUT = 5  # every fifth training part is what the model is calibrated on; of few parts, all of them
+HELD_OUT = 5  # every fifth training part is what the model is calibrated on; of few parts, the last fifth of each
 
 
 class PartBatches:
@@ -107,6 +108,15 @@ def facts_of(parts: Sequence[Watched], fields: Mapping[str, FieldSpec], trained_
     return TrainingFacts([DatasetFacts(first.dataset, first.embodiment, first.rate_hz, columns, statistics)], trained_on, seed)
 
 
+def parts_held_out(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Return what is learned from and what a model is calibrated on: every fifth part, or the last fifth of each of few, since what was learned from tells nothing of certainty."""
+    if len(parts) >= 2 * HELD_OUT:
+        return [part for place, part in enumerate(parts) if place % HELD_OUT], list(parts[::HELD_OUT])
+    cuts = [part.stop - (part.stop - part.start) // HELD_OUT for part in parts]
+    learned = [replace(part, stop=cut) for part, cut in zip(parts, cuts, strict=True)]
+    return learned, [replace(part, start=cut) for part, cut in zip(parts, cuts, strict=True) if part.stop - cut > 1]
+
+
 def learner_of(kind: str, settings: Mapping[str, Any], trained_on: str, seed: int, device: str) -> Learner:
     """Return what learns a kind of model from each fold.
 
@@ -133,13 +143,11 @@ def learner_of(kind: str, settings: Mapping[str, Any], trained_on: str, seed: in
         model = merged(base | _to_rate(base, fold) | {"cameras": list(cameras)}, settings.get("model", {}))
         trainee = room.trainee(parse_config(room.CONFIG, model, "model"))
         fitting = parse_config(type(room.FITS[scale]), room.FITS[scale].model_dump(mode="json") | dict(settings.get("fit", {})), "fit")
-        parts = list(viewer.views(fold.train, trainee.needs))
-        held = parts[::HELD_OUT] if len(parts) >= 2 * HELD_OUT else []
-        learned = [part for place, part in enumerate(parts) if not held or place % HELD_OUT]
+        learned, held = (list(viewer.views(parts, trainee.needs)) for parts in parts_held_out(fold.train))
         fitted = trainee.begin(facts_of(learned, trainee.fields(), trained_on, seed), device)
         with tempfile.TemporaryDirectory() as folder:
             fit(fitted, PartBatches(learned, trainee.fields(), fitting.batch_size, seed), fitting, seed, folder)
-        trainee.calibrate(held or learned)
+        trainee.calibrate(held)
         config, weights = trainee.checkpoint()
         return room.open_idm(Checkpoint(name, config, weights, {"trained_on": trained_on}), device)  # type: ignore[no-any-return]
 

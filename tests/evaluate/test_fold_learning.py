@@ -10,7 +10,7 @@ import pytest
 from dataengine.core.errors import UnknownName, UsageError
 from dataengine.core.labelling import Needs, Watched
 from dataengine.core.training import FieldSpec
-from dataengine.evaluate.fold_learning import PartBatches, facts_of, learner_of
+from dataengine.evaluate.fold_learning import PartBatches, facts_of, learner_of, parts_held_out
 from dataengine.evaluate.folds import Fold, Part, whole
 from dataengine.evaluate.viewing import labels_of
 from tests.support.watched_square import watched_square
@@ -66,12 +66,25 @@ def test_statistics_are_of_what_is_learned_from_alone() -> None:
     assert set(facts.columns) == {"action"}
 
 
+def test_what_a_model_is_calibrated_on_is_not_what_it_learned_from() -> None:
+    def spans(parts: list[Part]) -> list[tuple[int, int, int]]:
+        return [(part.row["ordinal"], part.start, part.stop) for part in parts]
+
+    few = [Part({"ordinal": number}, 10 * number, 10 * number + steps) for number, steps in enumerate((10, 23, 4))]
+    learned, held = map(spans, parts_held_out(few))
+    assert learned == [(0, 0, 8), (1, 10, 29), (2, 20, 24)]
+    assert held == [(0, 8, 10), (1, 29, 33)]  # a fifth of four steps is none
+    learned, held = map(spans, parts_held_out([Part({"ordinal": number}, 0, 9) for number in range(10)]))
+    assert [number for number, _, _ in held] == [0, 5]
+    assert [number for number, _, _ in learned] == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
 @dataclass
 class Squares:
     """Opens episodes of the square by the seed in their row."""
 
     def views(self, parts: tuple[Part, ...], needs: Needs) -> list[Watched]:
-        return [watched_square(part.row["seed"], rate_hz=5.0) for part in parts]
+        return [watched_square(part.row["seed"], steps=part.stop - part.start, rate_hz=5.0) for part in parts]
 
 
 def test_a_model_learns_from_a_fold_in_steps_of_its_rate() -> None:
