@@ -31,7 +31,7 @@ from dataengine.models.inverse_dynamics_fit import FittedIdm, IdmModule
 
 CONFIG = InverseDynamicsConfig
 SCALES: dict[str, InverseDynamicsConfig] = {name: parse_config(InverseDynamicsConfig, dict(told), f"scale {name}") for name, told in SCALE_SETTINGS.items()}
-_TINY = FitConfig(steps=820, batch_size=32, learning_rate=1.5e-3, average=0.99)
+_TINY = FitConfig(steps=900, batch_size=32, learning_rate=1.5e-3, average=0.99)
 FITS: dict[str, FitConfig] = {
     "tiny": _TINY,
     "single_frame": _TINY,
