@@ -38,7 +38,7 @@ class HeadConfig(Config):
     reach: float = Setting(default=4.0, gt=0)
     scale: Literal["linear", "symlog"] = "linear"
     readout: Literal["mean", "median", "mode"] = "mean"
-    mean_weight: float = Setting(default=8.0, ge=0)
+    mean_weight: float = Setting(default=4.0, ge=0)
     balance: bool = True
 
 

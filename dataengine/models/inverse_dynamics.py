@@ -58,7 +58,7 @@ class InverseDynamicsConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     targets: tuple[Target, ...] = TARGETS
     displacement_weight: float = Setting(default=1.0, ge=0)
-    gripper_weight: float = Setting(default=2.0, ge=0)
+    gripper_weight: float = Setting(default=16.0, ge=0)
     smoothness: float = Setting(default=0.0, ge=0)
 
     @property
